@@ -1,0 +1,56 @@
+"""The tree of errors that end a run. A bad *record* is data with a reason (`lakehouse.events`), never an exception.
+
+    ListenlakeError
+    ├── SettingsError            a setting is missing or malformed (exit code 2)
+    ├── DimensionError           users.csv or songs.csv can't be used (`batch_jobs.dimensions`)
+    ├── BalanceError             rows went missing or were multiplied (`batch_jobs`)
+    ├── LeaseError
+    │   ├── LeaseHeldError       another run of the job is alive (`lakehouse.leases`)
+    │   └── LeaseLostError       this run stalled and was replaced (`lakehouse.leases`)
+    ├── SourceError
+    │   ├── StreamNotFoundError  (`streaming_jobs.kinesis_source`)
+    │   └── DataLossError        records were trimmed before they were read (`streaming_jobs.kinesis_source`)
+    ├── ProducerError            input can't be replayed, or delivery gave up (`producers`)
+    └── LocalCloudError          the laptop lacks something, or a deploy failed (`local_cloud`)
+
+Each message says what was expected, what was found and what to do.
+"""
+
+from __future__ import annotations
+
+
+class ListenlakeError(Exception):
+    """Root of every error that ends a run with exit code 1."""
+
+    exit_code = 1
+
+    def __init__(self, *, expected: str, found: str, do: str) -> None:
+        """Compose the one message a user sees.
+
+        Args:
+            expected: What the run needed.
+            found: What it met instead.
+            do: The next step for whoever reads the message.
+        """
+        super().__init__(f"expected {expected}; found {found}. {do}")
+        self.expected = expected
+        self.found = found
+        self.do = do
+
+
+class SettingsError(ListenlakeError):
+    """A setting is missing or malformed."""
+
+    exit_code = 2
+
+
+class LeaseError(ListenlakeError):
+    """A job may not write now."""
+
+
+class SourceError(ListenlakeError):
+    """The stream can't be read as asked."""
+
+
+class BalanceError(ListenlakeError):
+    """Rows that went in don't equal the rows accounted for."""

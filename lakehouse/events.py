@@ -1,0 +1,87 @@
+"""The listen event: its fields, its limits, the reasons to reject one, and the id of an event that has none.
+
+Pure Python, no Spark: producers, jobs, the Lambda and tests read the same definitions. The Spark side of the same
+rules is `lakehouse.listen_rules`; a property test holds both to the same answers.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+MAX_EVENT_BYTES: Final = 64 * 1024
+MAX_TRACK_ID_LENGTH: Final = 64
+MAX_EVENT_ID_LENGTH: Final = 64
+EARLIEST_LISTEN_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
+MAX_CLOCK_SKEW: Final = timedelta(hours=24)
+"""How far `listen_time` may lie after arrival before the event is `impossible_time`."""
+
+REQUIRED_FIELDS: Final = {"user_id": "BIGINT", "track_id": "STRING", "listen_time": "STRING"}
+OPTIONAL_FIELDS: Final = {
+    "event_id": "STRING",
+    "schema_version": "BIGINT",
+    "played_ms": "BIGINT",
+    "platform": "STRING",
+    "session_id": "STRING",
+}
+FIELDS: Final = REQUIRED_FIELDS | OPTIONAL_FIELDS
+"""JSON type of each known field as Spark's `schema_of_variant` names it. Unknown fields are kept in `extra`."""
+
+LISTEN_TIME_PATTERN: Final = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})?$"
+)
+"""ISO 8601 with `T` or a space; no offset means UTC; digits past the microsecond are cut off."""
+
+INGEST_REASONS: Final = {
+    "oversize": f"the event is larger than {MAX_EVENT_BYTES} bytes",
+    "invalid_utf8": "the bytes are not UTF-8",
+    "invalid_json": "the payload is not one JSON object",
+    "missing_field": "a required field is absent or null",
+    "wrong_type": "a field has another JSON type than the contract says",
+    "invalid_value": "a text field is empty or too long",
+    "invalid_time": "listen_time is no ISO 8601 date and time",
+    "impossible_time": "listen_time is before 2000 or more than 24 hours after arrival",
+}
+"""Reason codes of the streaming job, in the order in which they are tested: the first that applies is the reason."""
+
+ENRICHMENT_REASONS: Final = {
+    "unreadable_file": "a file put by hand is no parquet file with user_id, track_id and listen_time",
+    "conflicting_duplicate": "an earlier listen has this event_id and listen_time with another user or track",
+    "unknown_user": "user_id is not in users.csv",
+    "unknown_track": "track_id is not in songs.csv",
+}
+"""Reason codes of `batch_transform`, in the order in which they are tested."""
+
+DIMENSION_REASONS: Final = {"malformed_row": "a row of a dimension file does not fit its columns"}
+
+EVENT_ID_NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "https://listenlake.dev/listen")
+
+
+def derive_event_id(user_id: int, track_id: str, listen_time: datetime) -> str:
+    """Return the id of an event that carries none: the same row delivered twice is one listen.
+
+    Args:
+        user_id: The listener.
+        track_id: The track.
+        listen_time: Aware time of the listen; anything finer than a microsecond is already cut off.
+
+    Returns:
+        A UUIDv5 (RFC 9562) over the three fields, in canonical text form.
+    """
+    stamp = listen_time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return str(uuid.uuid5(EVENT_ID_NAMESPACE, f"{user_id}|{track_id}|{stamp}"))
+
+
+def event_id_sql(user_id: str = "user_id", track_id: str = "track_id", listen_time: str = "listen_time") -> str:
+    """Return `derive_event_id` as a Spark SQL expression over the named columns (the session's zone must be UTC)."""
+    stamp = f"date_format({listen_time}, \"yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'\")"
+    name = f"concat_ws('|', cast({user_id} AS STRING), {track_id}, {stamp})"
+    digest = f"sha1(concat(unhex('{EVENT_ID_NAMESPACE.hex}'), encode({name}, 'UTF-8')))"
+    # RFC 9562 §5.5: version 5 in the 13th hex digit, variant 10x in the two top bits of the 17th.
+    variant = "substr('89ab', cast(conv(substr(d, 17, 1), 16, 10) AS INT) % 4 + 1, 1)"
+    text = (
+        "concat(substr(d, 1, 8), '-', substr(d, 9, 4), '-5', substr(d, 14, 3), '-', "
+        f"{variant}, substr(d, 18, 3), '-', substr(d, 21, 12))"
+    )
+    return f"element_at(transform(array({digest}), d -> {text}), 1)"

@@ -1,0 +1,45 @@
+"""Where everything lies: buckets by role, prefixes and keys.
+
+    lab3-raw                 users/ songs/ processed-streams/ bad-records/ archives/ checkpoints/
+    lab3-curated             transformed-data/latest/ transformed-data/archive/
+    lab3-presentation-data   daily_listens/ top_genres/ logs/validation_metrics.csv
+
+The real bucket names carry a settable prefix, because S3 names are global.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+RAW_ROLE: Final = "lab3-raw"
+CURATED_ROLE: Final = "lab3-curated"
+PRESENTATION_ROLE: Final = "lab3-presentation-data"
+
+USERS_KEY: Final = "users/users.csv"
+SONGS_KEY: Final = "songs/songs.csv"
+PROCESSED: Final = "processed-streams/"
+BAD_RECORDS: Final = "bad-records/"
+ARCHIVES: Final = "archives/"
+INGEST_CHECKPOINT: Final = "checkpoints/ingest_listens/"
+LATEST: Final = "transformed-data/latest/"
+ARCHIVE: Final = "transformed-data/archive/"
+DAILY_LISTENS: Final = "daily_listens/"
+TOP_GENRES: Final = "top_genres/"
+VALIDATION_METRICS_KEY: Final = "logs/validation_metrics.csv"
+
+MANIFEST: Final = "_MANIFEST.json"
+TRANSFORMED: Final = "_TRANSFORMED.json"
+
+INGEST_JOB: Final = "ingest_listens"
+TRANSFORM_JOB: Final = "batch_transform"
+KPI_JOB: Final = "kpi_transformation"
+
+
+def bucket_name(role: str, prefix: str) -> str:
+    """Return the real name of the bucket with this role."""
+    return f"{prefix}-{role}"
+
+
+def uri(bucket: str, key: str) -> str:
+    """Return the address under which Spark reads or writes `key`."""
+    return f"s3://{bucket}/{key}"

@@ -1,0 +1,188 @@
+"""Every table as a frozen record: its Spark DDL, its key and its partitions. Read by Spark and by everyone else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table's contract.
+
+    Attributes:
+        name: Its name in logs and in the catalog.
+        ddl: Columns and types, as Spark DDL.
+        key: Columns that identify one row.
+        partition_by: Partition columns, outermost first.
+    """
+
+    name: str
+    ddl: str
+    key: tuple[str, ...]
+    partition_by: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, in order."""
+        return tuple(line.split()[0] for line in self.ddl.strip().split(",\n"))
+
+
+PROCESSED_LISTENS: Final = Table(
+    name="processed_listens",
+    key=("event_id", "listen_time"),
+    ddl="""event_id STRING,
+user_id BIGINT,
+track_id STRING,
+listen_time TIMESTAMP,
+schema_version BIGINT,
+played_ms BIGINT,
+platform STRING,
+session_id STRING,
+extra MAP<STRING, STRING>,
+stream STRING,
+shard_id STRING,
+sequence_number STRING,
+arrived_at TIMESTAMP""",
+)
+"""What the streaming job writes: one row per accepted delivery, duplicates included."""
+
+CURATED_LISTENS: Final = Table(
+    name="transformed_data_latest",
+    key=("event_id", "listen_time"),
+    partition_by=("listen_date",),
+    ddl="""listen_date DATE,
+event_id STRING,
+user_id BIGINT,
+track_id STRING,
+listen_time TIMESTAMP,
+played_ms BIGINT,
+platform STRING,
+session_id STRING,
+extra MAP<STRING, STRING>,
+user_age INT,
+user_country STRING,
+track_name STRING,
+artists STRING,
+album_name STRING,
+track_genre STRING,
+popularity INT,
+duration_ms BIGINT,
+explicit BOOLEAN,
+arrived_at TIMESTAMP""",
+)
+"""One row per accepted listen, joined with its user and song. Names of users stay in the users dimension."""
+
+ARCHIVED_LISTENS: Final = Table(
+    name="transformed_data_archive",
+    key=("event_id", "listen_time"),
+    partition_by=("consumed_version",),
+    ddl=CURATED_LISTENS.ddl + ",\nconsumed_version BIGINT",
+)
+"""What each KPI run consumed; `consumed_version` is the curated version that the run went up to."""
+
+DAILY_GENRE_KPIS: Final = Table(
+    name="daily_listens",
+    key=("listen_date", "track_genre"),
+    partition_by=("listen_date",),
+    ddl="""listen_date DATE,
+track_genre STRING,
+listen_count BIGINT,
+unique_listeners BIGINT,
+total_listening_time_ms BIGINT,
+avg_listening_time_per_user_ms DECIMAL(20,2),
+top_songs ARRAY<STRUCT<rank: INT, track_id: STRING, track_name: STRING, artists: STRING, plays: BIGINT>>,
+curated_version BIGINT,
+run_id STRING,
+computed_at TIMESTAMP""",
+)
+"""One row per (listen_date, track_genre)."""
+
+DAILY_TOP_GENRES: Final = Table(
+    name="top_genres",
+    key=("listen_date",),
+    ddl="""listen_date DATE,
+top_genres ARRAY<STRUCT<rank: INT, track_genre: STRING, listen_count: BIGINT>>,
+curated_version BIGINT,
+run_id STRING,
+computed_at TIMESTAMP""",
+)
+"""One row per listen_date."""
+
+PROVENANCE_COLUMNS: Final = ("curated_version", "run_id", "computed_at")
+"""Columns of a presentation row that say where it comes from; two rows that differ only here are the same KPI."""
+
+USERS_REQUIRED: Final = ("user_id", "user_name")
+USERS: Final = Table(
+    name="users",
+    key=("user_id",),
+    ddl="""user_id BIGINT,
+user_name STRING,
+user_age INT,
+user_country STRING,
+created_at STRING""",
+)
+
+SONGS_REQUIRED: Final = ("track_id", "track_name", "popularity", "duration_ms", "track_genre")
+SONGS: Final = Table(
+    name="songs",
+    key=("track_id",),
+    ddl="""id BIGINT,
+track_id STRING,
+artists STRING,
+album_name STRING,
+track_name STRING,
+popularity INT,
+duration_ms BIGINT,
+explicit BOOLEAN,
+danceability DOUBLE,
+energy DOUBLE,
+key INT,
+loudness DOUBLE,
+mode INT,
+speechiness DOUBLE,
+acousticness DOUBLE,
+instrumentalness DOUBLE,
+liveness DOUBLE,
+valence DOUBLE,
+tempo DOUBLE,
+time_signature INT,
+track_genre STRING""",
+)
+
+REJECTED_RECORDS: Final = Table(
+    name="bad_records",
+    key=("stream", "shard_id", "sequence_number"),
+    ddl="""reason STRING,
+message STRING,
+payload STRING,
+payload_base64 STRING,
+event_id STRING,
+stream STRING,
+shard_id STRING,
+sequence_number STRING,
+arrived_at TIMESTAMP,
+batch STRING""",
+)
+"""One row per rejected record. `payload` holds the record in full; bytes that are no UTF-8 are in `payload_base64`."""
+
+VALIDATION_RULES: Final = (
+    "user_id_null",
+    "track_name_null",
+    "track_genre_null",
+    "listen_time_null",
+    "listen_date_null",
+    "duration_ms_not_positive",
+)
+"""Rules of `kpi_transformation`; a column each in validation_metrics.csv. A row may break several."""
+
+VALIDATION_METRICS_HEADER: Final = (
+    "timestamp",
+    "total_rows",
+    "valid_rows",
+    "dropped_rows",
+    *VALIDATION_RULES,
+    "run_id",
+    "table_version",
+    "mode",
+)
