@@ -11,7 +11,7 @@ its manifest is gone: it goes last.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -22,10 +22,14 @@ from botocore.exceptions import ClientError
 from lakehouse import layout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mypy_boto3_s3 import S3Client
 
 BY_HAND: Final = "by-hand"
 READ_THREADS: Final = 8
+_UNSAFE: Final = re.compile("[^A-Za-z0-9._-]")
+CONFLICT_TRIES: Final = 10
 
 
 @dataclass(frozen=True, order=True)
@@ -104,7 +108,9 @@ class Manifest:
         )
 
 
-def list_files(s3: S3Client, bucket: str, prefix: str, *, start_after: str = "") -> Iterator[tuple[BatchFile, datetime]]:
+def list_files(
+    s3: S3Client, bucket: str, prefix: str, *, start_after: str = ""
+) -> Iterator[tuple[BatchFile, datetime]]:
     """Yield every object under `prefix` with its time of writing, page by page, in key order."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, StartAfter=start_after)
     for page in pages:
@@ -116,20 +122,27 @@ def commit_manifest(s3: S3Client, bucket: str, manifest: Manifest) -> bool:
     """Make the batch visible, unless an earlier attempt has done so already.
 
     Returns:
-        False when the batch had a manifest: this attempt lost and its files count for nothing.
+        False when the batch had a manifest of another attempt: this one lost and its files count for nothing.
     """
-    try:
-        s3.put_object(
-            Bucket=bucket,
-            Key=manifest.id.manifest_key,
-            Body=manifest.to_json().encode(),
-            ContentType="application/json",
-            IfNoneMatch="*",
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict"}:
-            return False
-        raise
+    for tries_left in reversed(range(CONFLICT_TRIES)):
+        try:
+            s3.put_object(
+                Bucket=bucket,
+                Key=manifest.id.manifest_key,
+                Body=manifest.to_json().encode(),
+                ContentType="application/json",
+                IfNoneMatch="*",
+            )
+            break
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "PreconditionFailed":
+                # The SDK repeats a put whose answer was lost: the manifest it then meets may be our own.
+                committed = read_manifest(s3, bucket, manifest.id.manifest_key)
+                return committed is not None and committed.attempt == manifest.attempt
+            # A conflict means that another request for this key was under way; it says nothing of how that ended.
+            if code != "ConditionalRequestConflict" or not tries_left:
+                raise
     return True
 
 
@@ -143,9 +156,15 @@ def read_manifest(s3: S3Client, bucket: str, key: str) -> Manifest | None:
         raise
 
 
+def list_transformed(s3: S3Client, bucket: str) -> set[str]:
+    """Return the keys of all `_TRANSFORMED.json` markers: these batches are merged and wait for the archive."""
+    found = list_files(s3, bucket, f"{layout.PROCESSED}generation=")
+    return {entry.key for entry, _ in found if entry.key.endswith("/" + layout.TRANSFORMED)}
+
+
 def has_pending(s3: S3Client, bucket: str) -> bool:
     """Tell whether any batch waits under `processed-streams/`; reads pages only until the first one."""
-    return any(_is_batch(entry.key) for entry, _ in list_files(s3, bucket, layout.PROCESSED))
+    return any(is_batch_key(entry.key) for entry, _ in list_files(s3, bucket, layout.PROCESSED))
 
 
 def list_pending(s3: S3Client, bucket: str) -> list[Manifest]:
@@ -156,7 +175,7 @@ def list_pending(s3: S3Client, bucket: str) -> list[Manifest]:
         if entry.key.endswith("/" + layout.MANIFEST):
             manifest_keys.append(entry.key)
         elif _is_put_by_hand(entry.key):
-            name = entry.key.removeprefix(layout.PROCESSED).removesuffix(".parquet")
+            name = _UNSAFE.sub("_", entry.key.removeprefix(layout.PROCESSED).removesuffix(".parquet"))
             by_hand.append(
                 Manifest(
                     id=BatchId(BY_HAND, f"{name}-{entry.etag}"),
@@ -167,12 +186,14 @@ def list_pending(s3: S3Client, bucket: str) -> list[Manifest]:
                 )
             )
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        found = [manifest for manifest in pool.map(lambda key: read_manifest(s3, bucket, key), manifest_keys) if manifest]
+        read = pool.map(lambda key: read_manifest(s3, bucket, key), manifest_keys)
+        found = [manifest for manifest in read if manifest]
     return sorted(found + by_hand, key=lambda manifest: (manifest.committed_at, manifest.id))
 
 
-def _is_batch(key: str) -> bool:
-    return key.endswith("/" + layout.MANIFEST) or _is_put_by_hand(key)
+def is_batch_key(key: str) -> bool:
+    """Tell whether an object under this key makes a batch visible: a manifest, or a parquet file put by hand."""
+    return key.startswith(layout.PROCESSED) and (key.endswith("/" + layout.MANIFEST) or _is_put_by_hand(key))
 
 
 def _is_put_by_hand(key: str) -> bool:

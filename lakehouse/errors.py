@@ -10,6 +10,8 @@
     ├── SourceError
     │   ├── StreamNotFoundError  (`streaming_jobs.kinesis_source`)
     │   └── DataLossError        records were trimmed before they were read (`streaming_jobs.kinesis_source`)
+    ├── UnknownMessageError      the Lambda can't read a message (`lambdas.start_jobs.messages`)
+    ├── SlotNotFreeError         Glue refuses a run although none is alive (`lambdas.start_jobs.trigger`)
     ├── ProducerError            input can't be replayed, or delivery gave up (`producers`)
     └── LocalCloudError          the laptop lacks something, or a deploy failed (`local_cloud`)
 

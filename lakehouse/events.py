@@ -47,9 +47,9 @@ INGEST_REASONS: Final = {
 
 ENRICHMENT_REASONS: Final = {
     "unreadable_file": "a file put by hand is no parquet file with user_id, track_id and listen_time",
-    "conflicting_duplicate": "an earlier listen has this event_id and listen_time with another user or track",
     "unknown_user": "user_id is not in users.csv",
     "unknown_track": "track_id is not in songs.csv",
+    "conflicting_duplicate": "an earlier listen has this event_id and listen_time with another user or track",
 }
 """Reason codes of `batch_transform`, in the order in which they are tested."""
 

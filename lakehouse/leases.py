@@ -98,6 +98,11 @@ class Lease:
         except self._client.exceptions.ConditionalCheckFailedException:
             logger.warning("lease was taken over before the run ended", extra={"job": self._job})
 
+    @property
+    def lost(self) -> bool:
+        """Whether a renewal has found that another run took over."""
+        return self._lost.is_set()
+
     def check(self) -> None:
         """Renew the lease now; call it directly before a commit.
 

@@ -134,9 +134,7 @@ class IngestSettings(JobSettings):
         "where a new checkpoint starts", default="TRIM_HORIZON", choices=("TRIM_HORIZON", "LATEST")
     )
     max_records_per_shard: int = setting("records read from one shard in one micro-batch", default=50_000)
-    fail_on_data_loss: str = setting(
-        "stop when records were trimmed unread", default="true", choices=("true", "false")
-    )
+    fail_on_data_loss: str = setting("stop when records were trimmed unread", default="true", choices=("true", "false"))
     kinesis_endpoint: str = setting("endpoint of Kinesis; a dash means the SDK's own choice", default="-")
 
 

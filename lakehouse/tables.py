@@ -162,7 +162,7 @@ stream STRING,
 shard_id STRING,
 sequence_number STRING,
 arrived_at TIMESTAMP,
-batch STRING""",
+source_batch STRING""",
 )
 """One row per rejected record. `payload` holds the record in full; bytes that are no UTF-8 are in `payload_base64`."""
 

@@ -1,0 +1,165 @@
+"""Glue job `batch_transform`: complete batches in, curated listens out, then the batches go to the archive.
+
+Order of commits: one MERGE into `latest/`, the rejects, a marker per batch, copies to `archives/`, deletions with the
+manifest last. A crash between any two of them is repaired by running again, and running again changes nothing else.
+
+    spark-submit batch_jobs/batch_transform.py --step transform
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from batch_jobs.archiving import COPY_THREADS, Archive, quarantine
+from batch_jobs.dimensions import read_songs, read_users
+from batch_jobs.enrichment import ACCEPTED, DUPLICATE, curated_listens, with_dimensions, with_outcome
+from batch_jobs.inputs import read_by_hand, read_micro_batches, union
+from batch_jobs.merging import existing_listens, merge_new
+from batch_jobs.rejects import replace_malformed_rows, replace_rejects
+from lakehouse import layout
+from lakehouse.batches import BY_HAND, Manifest, list_pending, list_transformed
+from lakehouse.delta import commit_metadata, current_version, open_table
+from lakehouse.errors import BalanceError
+from lakehouse.jobs import Run, run_job
+from lakehouse.settings import TransformSettings
+from lakehouse.tables import CURATED_LISTENS
+
+logger = logging.getLogger(__name__)
+
+
+def run(run: Run[TransformSettings]) -> None:
+    """Merge what waits, then archive what is merged, or only one of the two."""
+    bucket = run.settings.raw_bucket
+    archive = Archive(run.s3, bucket, run.boundaries)
+    with run.report.phase("list"):
+        pending = list_pending(run.s3, bucket)
+        done = _already_merged(run, archive, pending)
+        waiting = [manifest for manifest in pending if manifest.id not in {one.id for one in done}]
+    run.report.facts.update(step=run.settings.step, batches_pending=len(pending), batches_merged=0)
+    if run.settings.step != "archive" and waiting:
+        transform(run, waiting)
+        done += waiting
+    if run.settings.step != "transform" and done:
+        with run.report.phase("archive"):
+            run.report.facts["objects_archived"] = archive.store(done)
+        run.report.facts["batches_archived"] = len(done)
+
+
+def transform(run: Run[TransformSettings], manifests: list[Manifest]) -> None:
+    """Merge batches and write their rejects; afterwards each carries its marker."""
+    bucket = run.settings.raw_bucket
+    with run.report.phase("dimensions"):
+        users, songs = read_users(run.spark, run.s3, bucket), read_songs(run.spark, run.s3, bucket)
+        replace_malformed_rows(run.s3, bucket, "users", users)
+        replace_malformed_rows(run.s3, bucket, "songs", songs)
+    with run.report.phase("read"):
+        listens = _read(run, manifests)
+        received = _rows_by_date(listens)
+        dates = [day for day in received if day is not None]
+    uri = layout.uri(run.settings.curated_bucket, layout.LATEST)
+    latest = open_table(run.spark, CURATED_LISTENS, uri)
+    outcomes = with_outcome(
+        with_dimensions(listens, users=users.rows, songs=songs.rows), existing=existing_listens(latest, dates)
+    ).persist()
+    try:
+        with run.report.phase("enrich"):
+            counts = _count_outcomes(outcomes, expected=sum(received.values()))
+        if counts.get(ACCEPTED):
+            with run.report.phase("merge"):
+                run.lease.check()
+                with commit_metadata(run.spark, job=layout.TRANSFORM_JOB, run_id=run.id, **_inputs(manifests)):
+                    merge_new(latest, curated_listens(outcomes), dates)
+        run.boundaries.passed("merged")
+        with run.report.phase("rejects"):
+            replace_rejects(run.s3, bucket, outcomes, [manifest.id.path for manifest in manifests])
+        run.boundaries.passed("rejects_written")
+    finally:
+        outcomes.unpersist()
+    version = current_version(latest)
+    _mark(run, manifests, version)
+    run.boundaries.passed("marked")
+    run.report.facts.update(
+        received=sum(received.values()),
+        accepted=counts.pop(ACCEPTED, 0),
+        duplicates=counts.pop(DUPLICATE, 0),
+        rejected=counts,
+        table_version=version,
+        batches_merged=len(manifests),
+        batches=[manifest.id.path for manifest in manifests],
+    )
+
+
+def _already_merged(run: Run[TransformSettings], archive: Archive, pending: list[Manifest]) -> list[Manifest]:
+    marked = list_transformed(run.s3, run.settings.raw_bucket)
+    unmarked = [manifest for manifest in pending if manifest.id.transformed_key not in marked]
+    with ThreadPoolExecutor(COPY_THREADS) as pool:
+        held = list(pool.map(archive.holds, [manifest.id for manifest in unmarked]))
+    waiting = {manifest.id for manifest, is_held in zip(unmarked, held, strict=True) if not is_held}
+    return [manifest for manifest in pending if manifest.id not in waiting]
+
+
+def _read(run: Run[TransformSettings], manifests: list[Manifest]) -> DataFrame:
+    bucket = run.settings.raw_bucket
+    micro_batches = [manifest for manifest in manifests if manifest.id.generation != BY_HAND]
+    frames = [read_micro_batches(run.spark, bucket, micro_batches)]
+    for manifest in manifests:
+        if manifest.id.generation == BY_HAND:
+            frame = read_by_hand(run.spark, bucket, manifest)
+            if frame is None:
+                quarantine(run.s3, bucket, manifest)
+                run.report.facts.setdefault("unreadable_files", []).append(manifest.files[0].key)
+            else:
+                frames.append(frame)
+    return union(frames)
+
+
+def _rows_by_date(listens: DataFrame) -> dict[date | None, int]:
+    """Count the input by date. Collects one row per listen_date; the dates prune everything that follows."""
+    counted = listens.groupBy(F.to_date("listen_time").alias("day")).agg(F.count("*").alias("rows")).collect()
+    return {row["day"]: int(row["rows"]) for row in counted}
+
+
+def _count_outcomes(outcomes: DataFrame, *, expected: int) -> dict[str, int]:
+    """Count the deliveries by outcome. Collects one row per outcome.
+
+    Raises:
+        BalanceError: A join lost or multiplied deliveries.
+    """
+    counted = outcomes.groupBy("outcome").agg(F.count("*").alias("rows")).collect()
+    counts = {str(row["outcome"]): int(row["rows"]) for row in counted}
+    if sum(counts.values()) != expected:
+        raise BalanceError(
+            expected=f"{expected} deliveries after the joins, as many as before",
+            found=str(sum(counts.values())),
+            do="A dimension has several rows for one key. Nothing was merged.",
+        )
+    return counts
+
+
+def _inputs(manifests: list[Manifest]) -> dict[str, object]:
+    """What the commit says about its input; bounded, however many batches there are."""
+    return {"batches": len(manifests), "first": manifests[0].id.path, "last": manifests[-1].id.path}
+
+
+def _mark(run: Run[TransformSettings], manifests: list[Manifest], version: int) -> None:
+    body = json.dumps({"run_id": run.id, "table_version": version}).encode()
+
+    def put(manifest: Manifest) -> None:
+        run.s3.put_object(Bucket=run.settings.raw_bucket, Key=manifest.id.transformed_key, Body=body)
+
+    with ThreadPoolExecutor(COPY_THREADS) as pool:
+        list(pool.map(put, manifests))
+
+
+if __name__ == "__main__":
+    code = run_job(TransformSettings, run, arguments=sys.argv[1:], environment=os.environ)
+    if code:
+        sys.exit(code)

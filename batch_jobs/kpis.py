@@ -1,0 +1,78 @@
+"""The KPIs: pure, frames in, frames out; exact, never approximate, and the same bits for the same listens."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+SONGS_IN_CHART: Final = 3
+GENRES_IN_CHART: Final = 5
+
+_GENRE_DAY: Final = ["listen_date", "track_genre"]
+
+
+def daily_genre_kpis(listens: DataFrame) -> DataFrame:
+    """Aggregate valid listens.
+
+    Args:
+        listens: One row per valid listen; whole days, since listeners are distinct over the day.
+
+    Returns:
+        One row per (listen_date, track_genre): the value columns of `DAILY_GENRE_KPIS`.
+    """
+    plays = listens.groupBy(*_GENRE_DAY, "track_id").agg(
+        F.count("*").alias("plays"),
+        F.sum("duration_ms").alias("listening_time_ms"),
+        F.min("track_name").alias("track_name"),
+        F.min("artists").alias("artists"),
+    )
+    totals = plays.groupBy(*_GENRE_DAY).agg(
+        F.sum("plays").alias("listen_count"), F.sum("listening_time_ms").alias("total_listening_time_ms")
+    )
+    listeners = (
+        listens.select(*_GENRE_DAY, "user_id")
+        .distinct()
+        .groupBy(*_GENRE_DAY)
+        .agg(F.count("*").alias("unique_listeners"))
+    )
+    joined = totals.join(listeners, on=_GENRE_DAY, how="inner").join(_top_songs(plays), on=_GENRE_DAY, how="inner")
+    average = half_even_quotient(F.col("total_listening_time_ms"), F.col("unique_listeners"))
+    return joined.select(
+        *_GENRE_DAY,
+        "listen_count",
+        "unique_listeners",
+        "total_listening_time_ms",
+        average.alias("avg_listening_time_per_user_ms"),
+        "top_songs",
+    )
+
+
+def daily_top_genres(genre_kpis: DataFrame) -> DataFrame:
+    """Rank the genres of each day. One row per listen_date: the value columns of `DAILY_TOP_GENRES`."""
+    order = Window.partitionBy("listen_date").orderBy(F.col("listen_count").desc(), F.col("track_genre").asc())
+    ranked = genre_kpis.withColumn("rank", F.row_number().over(order)).where(F.col("rank") <= GENRES_IN_CHART)
+    entry = F.struct("rank", "track_genre", "listen_count")
+    return ranked.groupBy("listen_date").agg(F.array_sort(F.collect_list(entry)).alias("top_genres"))
+
+
+def half_even_quotient(total: Column, parts: Column) -> Column:
+    """Divide two positive integers to two decimals, ties to the even hundredth, in integers: DECIMAL(20,2).
+
+    A decimal division would round twice, first to its own scale, and could turn a near-tie into a tie.
+    """
+    hundred = F.lit(100).cast("bigint")
+    floor = F.call_function("div", total * hundred, parts)
+    rest = (total * hundred) % parts
+    up = (rest * 2 > parts) | ((rest * 2 == parts) & (floor % 2 == 1))
+    hundredths = (floor + up.cast("bigint")).cast("decimal(18,0)")
+    return (hundredths * F.lit("0.01").cast("decimal(3,2)")).cast("decimal(20,2)")
+
+
+def _top_songs(plays: DataFrame) -> DataFrame:
+    """Rank the songs. One row per (listen_date, track_genre) with column `top_songs`."""
+    order = Window.partitionBy(*_GENRE_DAY).orderBy(F.col("plays").desc(), F.col("track_id").asc())
+    ranked = plays.withColumn("rank", F.row_number().over(order)).where(F.col("rank") <= SONGS_IN_CHART)
+    entry = F.struct("rank", "track_id", "track_name", "artists", "plays")
+    return ranked.groupBy(*_GENRE_DAY).agg(F.array_sort(F.collect_list(entry)).alias("top_songs"))

@@ -1,0 +1,1 @@
+"""Turn the bytes of the stream into files, and set the bad records aside with their reason."""
