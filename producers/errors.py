@@ -1,0 +1,28 @@
+"""Errors of this room: input that can't be produced from, and a delivery that gave up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lakehouse.errors import ListenlakeError
+
+if TYPE_CHECKING:
+    from producers.acknowledgements import DeliveryReport
+
+
+class ProducerError(ListenlakeError):
+    """Listens can't be made, read or sent as asked."""
+
+
+class DeliveryError(ProducerError):
+    """Delivery gave up before every record was acknowledged.
+
+    Attributes:
+        report: What was acknowledged until then, and what was not.
+    """
+
+    def __init__(self, report: DeliveryReport, *, expected: str, found: str, do: str) -> None:
+        """Compose the message and keep the account of what was sent."""
+        account = f"{report.acknowledged} of {report.sent} records taken up are acknowledged, {report.failed} are not"
+        super().__init__(expected=expected, found=f"{found}: {account}", do=do)
+        self.report = report

@@ -1,0 +1,145 @@
+"""Replays listens from existing CSV files: each row becomes one JSON event, good or bad as it is.
+
+Whether a row is a listen is not judged here but by `producers.judgement`. All files are read before anything is sent,
+so a file that can't be read leaves nothing half-sent.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from lakehouse.events import FIELDS, REQUIRED_FIELDS
+from producers.errors import ProducerError
+from producers.malformed import JSON
+from producers.records import RAW_FACTS, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+INTEGER: Final = re.compile(r"[+-]?0{0,64}[0-9]{1,19}", re.ASCII)
+MAX_PARTITION_KEY_LENGTH: Final = 256
+NO_USER: Final = "-"
+"""Partition key of rows without a user."""
+
+Row = dict[str, str]
+
+
+class Replay:
+    """The rows of CSV listens as events, in the order of the files."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Read every file; a directory stands for its `*.csv` files in order of name.
+
+        Raises:
+            ProducerError: There is no file or no row, or a file has not the required columns or is no RFC 4180 CSV.
+        """
+        files = [file for path in paths for file in (sorted(path.glob("*.csv")) if path.is_dir() else [path])]
+        if not files:
+            raise ProducerError(
+                expected="CSV files of listens (user_id,track_id,listen_time)",
+                found=f"none in {', '.join(map(str, paths))}" if paths else "no file named",
+                do="Name the files, or a directory that holds *.csv files.",
+            )
+        self._rows = [row for file in files for row in _read_rows(file)]
+        if not self._rows:
+            raise ProducerError(
+                expected="at least one listen",
+                found=f"only headers in {', '.join(map(str, files))}",
+                do="Name files that have rows.",
+            )
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self._rows)
+
+    def records(self) -> Iterator[Record]:
+        """Yield one record per row."""
+        for row in self._rows:
+            event = _build_event(row)
+            user = str(event.get("user_id", NO_USER))
+            yield Record(_encode(event), _replace_undecodable(user)[:MAX_PARTITION_KEY_LENGTH])
+
+    def facts(self) -> pa.Table:
+        """Return one row per record: its size, whether it is UTF-8, and the texts as they were read."""
+        payloads = [_encode(_build_event(row)) for row in self._rows]
+        columns: dict[str, list[Any]] = {
+            "payload_bytes": [len(payload) for payload in payloads],
+            "valid_utf8": [_is_utf8(payload) for payload in payloads],
+        }
+        for name in RAW_FACTS.names[2:]:
+            texts = (row.get(name) for row in self._rows)
+            columns[name] = [None if text is None else _replace_undecodable(text) for text in texts]
+        return pa.table(columns, schema=RAW_FACTS)
+
+
+def _read_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of one file, blank fields left out; bytes that are no UTF-8 pass through as they are."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            names = _check_header(path, next(reader, None))
+            for cells in reader:
+                surplus = (f"column_{number}" for number in range(len(names) + 1, len(cells) + 1))
+                row = {name: cell for name, cell in zip([*names, *surplus], cells, strict=False) if cell.strip()}
+                if cells:
+                    yield row
+    except OSError as error:
+        raise ProducerError(
+            expected=f"the readable file {path}", found=error.strerror or "an error", do="Check the path."
+        ) from error
+    except csv.Error as error:
+        raise ProducerError(
+            expected=f"{path} as RFC 4180 CSV, quotes doubled",
+            found=f"{error} at line {reader.line_num}",
+            do="Correct that line; nothing was sent.",
+        ) from error
+
+
+def _check_header(path: Path, header: list[str] | None) -> list[str]:
+    wanted = ",".join(REQUIRED_FIELDS)
+    if not header:
+        raise ProducerError(
+            expected=f"a header with {wanted} in {path}", found="an empty file", do="Name a file that holds listens."
+        )
+    names = [name.strip() or f"column_{number}" for number, name in enumerate(header, start=1)]
+    missing = [name for name in REQUIRED_FIELDS if name not in names]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if missing or repeated:
+        lacks = f"without {', '.join(missing)}" if missing else f"with {', '.join(repeated)} more than once"
+        raise ProducerError(
+            expected=f"the columns {wanted} in {path}, each once",
+            found=_replace_undecodable(f"{','.join(header)!r}, {lacks}"),
+            do="Correct the header line; nothing was sent.",
+        )
+    return names
+
+
+def _build_event(row: Row) -> dict[str, Any]:
+    """Return the event of a row: known integers as JSON integers where they are some, everything else as text."""
+    event: dict[str, Any] = dict(row)
+    for name, kind in FIELDS.items():
+        text = row.get(name)
+        if kind == "BIGINT" and text is not None and INTEGER.fullmatch(text) and -(2**63) <= int(text) < 2**63:
+            event[name] = int(text)
+    return event
+
+
+def _encode(event: dict[str, Any]) -> bytes:
+    return JSON.encode(event).encode("utf-8", "surrogateescape")
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _replace_undecodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
