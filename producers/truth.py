@@ -150,7 +150,7 @@ def compute_truth(sent: pa.Table, *, users_csv: Path, songs_csv: Path) -> Truth:
             counts=_count(connection),
             genres=[dict(zip(GENRES_COLUMNS, row, strict=True)) for row in genres],
             top_genres=[{"listen_date": day, "top_genres": chart} for day, chart in charts],
-            records=connection.execute(RECORDS_SQL).to_arrow_table(),
+            records=connection.sql(RECORDS_SQL).to_arrow_table(),
         )
 
 
