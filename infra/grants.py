@@ -1,0 +1,76 @@
+"""Policy statements, written out: no wildcard actions and no managed policies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kinesis as kinesis
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_s3_assets as s3_assets
+
+READ_OBJECTS: Final = ("s3:GetObject",)
+WRITE_OBJECTS: Final = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
+READ_ITEMS: Final = ("dynamodb:GetItem", "dynamodb:Query")
+WRITE_ITEMS: Final = ("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem")
+LEASE_ITEMS: Final = (*WRITE_ITEMS, "dynamodb:DeleteItem")
+
+
+def on_prefixes(bucket: s3.IBucket, prefixes: Sequence[str], actions: Sequence[str]) -> list[iam.PolicyStatement]:
+    """Allow `actions` on the objects under `prefixes` (each ends in a slash), and to list them.
+
+    S3A probes a folder by an object of its bare name, so that name is allowed beside what lies under it.
+    """
+    bare = [prefix.rstrip("/") for prefix in prefixes]
+    paths = [path for name in bare for path in (name, f"{name}/*")]
+    return [
+        iam.PolicyStatement(actions=list(actions), resources=[bucket.arn_for_objects(path) for path in paths]),
+        iam.PolicyStatement(
+            actions=["s3:ListBucket"],
+            resources=[bucket.bucket_arn],
+            conditions={"StringLike": {"s3:prefix": paths}},
+        ),
+    ]
+
+
+def on_table(table: dynamodb.ITableV2, actions: Sequence[str]) -> iam.PolicyStatement:
+    """Allow `actions` on the items of one table."""
+    return iam.PolicyStatement(actions=list(actions), resources=[table.table_arn])
+
+
+def read_stream(stream: kinesis.IStream) -> iam.PolicyStatement:
+    """Allow to read every shard of the stream."""
+    return iam.PolicyStatement(
+        actions=[
+            "kinesis:DescribeStream",
+            "kinesis:DescribeStreamSummary",
+            "kinesis:GetRecords",
+            "kinesis:GetShardIterator",
+            "kinesis:ListShards",
+        ],
+        resources=[stream.stream_arn],
+    )
+
+
+def read_assets(assets: Sequence[s3_assets.Asset]) -> iam.PolicyStatement:
+    """Allow to fetch exactly these assets."""
+    return iam.PolicyStatement(
+        actions=list(READ_OBJECTS),
+        resources=[asset.bucket.arn_for_objects(asset.s3_object_key) for asset in assets],
+    )
+
+
+def write_glue_logs(log_arn: str) -> list[iam.PolicyStatement]:
+    """Allow the logs and metrics that Glue writes in the name of a job."""
+    return [
+        iam.PolicyStatement(
+            actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"], resources=[log_arn]
+        ),
+        iam.PolicyStatement(
+            actions=["cloudwatch:PutMetricData"],
+            resources=["*"],  # the action has no resource type; the condition narrows it
+            conditions={"StringEquals": {"cloudwatch:namespace": "Glue"}},
+        ),
+    ]

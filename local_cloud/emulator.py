@@ -1,0 +1,81 @@
+"""The AWS emulator: ministack as a process of its own, on the loopback interface only.
+
+It refuses PutEvents with a source of AWS's own, as AWS does; here the Glue endpoint is AWS, so the end of a job run
+is let through. Docker, persistence and the listeners of services that nobody uses stay off.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from local_cloud.environment import aws_environment, base_environment
+from local_cloud.options import HOST
+
+if TYPE_CHECKING:
+    from local_cloud.state import State
+
+GLUE_SOURCE: Final = "aws.glue"
+
+
+def emulator_environment(
+    host: Mapping[str, str], state: State, *, port: int, endpoint: str, glue_endpoint: str
+) -> dict[str, str]:
+    """Return the emulator's environment, which the Lambda processes inherit."""
+    scratch = state.emulator.resolve()
+    return {
+        **base_environment(host),
+        **aws_environment(endpoint=endpoint, glue_endpoint=glue_endpoint, configuration=state.aws_configuration),
+        "BIND_HOST": HOST,
+        "GATEWAY_PORT": str(port),
+        "LAMBDA_EXECUTOR": "local",
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "DOCKER_HOST": f"unix://{scratch}/no-docker.sock",
+        "PERSIST_STATE": "0",
+        "STATE_DIR": str(scratch / "state"),
+        "S3_DATA_DIR": str(scratch / "s3"),
+        "TMPDIR": str(scratch),
+    }
+
+
+def is_ready(endpoint: str) -> bool:
+    """Tell whether the emulator answers."""
+    try:
+        with urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=2) as answer:  # noqa: S310 - our own URL
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def admit_glue_events(put_events: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap the emulator's PutEvents so that it takes what Glue alone may send."""
+
+    def put(data: dict[str, Any], allow_aws_source: bool = False) -> Any:
+        sources = {str(entry.get("Source")) for entry in data.get("Entries", [])}
+        return put_events(data, allow_aws_source=allow_aws_source or sources == {GLUE_SOURCE})
+
+    return put
+
+
+def state_change_event(*, job: str, run_id: str, state: str, message: str) -> dict[str, Any]:
+    """Return the entry that Glue puts on the default bus when a run ends."""
+    severity = {"FAILED": "ERROR", "TIMEOUT": "WARN"}.get(state, "INFO")
+    detail = {"jobName": job, "severity": severity, "state": state, "jobRunId": run_id, "message": message}
+    return {"Source": GLUE_SOURCE, "DetailType": "Glue Job State Change", "Detail": json.dumps(detail)}
+
+
+def main() -> None:
+    """Run the emulator in the foreground."""
+    from ministack import app  # noqa: PLC0415 - reads its environment when it is imported
+    from ministack.services import eventbridge  # noqa: PLC0415
+
+    eventbridge._put_events = admit_glue_events(eventbridge._put_events)
+    app.main()
+
+
+if __name__ == "__main__":
+    main()
