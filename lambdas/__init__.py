@@ -1,0 +1,1 @@
+"""Lambda functions: they notice what has happened and start what must follow."""

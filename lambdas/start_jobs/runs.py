@@ -1,0 +1,54 @@
+"""Runs of Glue jobs: starting one, reading its arguments, finding whether one is alive.
+
+The job's maximum of one concurrent run is the mutex; Glue's run queuing must be off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from botocore.exceptions import ClientError
+
+from lambdas.start_jobs.decisions import WAKE_GENERATION, WAKE_REQUEST
+
+if TYPE_CHECKING:
+    from mypy_boto3_glue import GlueClient
+
+    from lambdas.start_jobs.messages import Request
+
+ALIVE: Final = frozenset({"STARTING", "RUNNING", "STOPPING", "WAITING"})
+RECENT_RUNS: Final = 50
+"""How many runs, newest first, are searched for one that is alive."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of the pipeline's Glue jobs."""
+
+    client: GlueClient
+
+    def start(self, request: Request, generation: int) -> str | None:
+        """Start a run that serves `request` up to `generation`.
+
+        Returns:
+            The run's id, or None when the job is busy.
+        """
+        wake = {WAKE_REQUEST: str(request), WAKE_GENERATION: str(generation)}
+        try:
+            started = self.client.start_job_run(JobName=request.job, Arguments={**request.arguments, **wake})
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConcurrentRunsExceededException":
+                return None
+            raise
+        return started["JobRunId"]
+
+    def read_arguments(self, job: str, run_id: str) -> dict[str, str]:
+        """Return the arguments with which a run was started."""
+        run = self.client.get_job_run(JobName=job, RunId=run_id)["JobRun"]
+        return dict(run.get("Arguments", {}))
+
+    def is_alive(self, job: str, *, other_than: str) -> bool:
+        """Tell whether a run of `job` other than `other_than` is alive, so that its end is still to come."""
+        runs = self.client.get_job_runs(JobName=job, MaxResults=RECENT_RUNS)["JobRuns"]
+        return any(run["JobRunState"] in ALIVE and run["Id"] != other_than for run in runs)

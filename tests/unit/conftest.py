@@ -1,0 +1,68 @@
+"""Fixtures of the unit tests: an AWS account that exists in this process only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import boto3
+import moto
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+
+RAW_BUCKET = "t-lab3-raw"
+CONTROL_TABLE = "t-control"
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """moto in this process, with credentials that open nothing and no endpoint left over from a running cloud."""
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_GLUE", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with moto.mock_aws():
+        yield
+
+
+@pytest.fixture
+def s3(aws: None) -> S3Client:
+    """S3 with the raw bucket."""
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=RAW_BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    return client
+
+
+@pytest.fixture
+def dynamodb(aws: None) -> DynamoDBClient:
+    """DynamoDB with the control table."""
+    client = boto3.client("dynamodb")
+    client.create_table(
+        TableName=CONTROL_TABLE,
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        AttributeDefinitions=[
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "sk", "AttributeType": "S"},
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return client
+
+
+@pytest.fixture
+def raw_bucket() -> str:
+    """Name of the raw bucket."""
+    return RAW_BUCKET
+
+
+@pytest.fixture
+def control_table() -> str:
+    """Name of the control table."""
+    return CONTROL_TABLE

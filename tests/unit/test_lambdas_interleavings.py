@@ -1,0 +1,335 @@
+"""No interleaving of files, messages, runs, crashes and losses leaves a file behind; the naive trigger leaves some.
+
+A small world runs on a seed: files arrive, hints are duplicated or lost, runs list their input some time after they
+start and end some time after that, Glue frees a slot late, and at every access of the trigger to its data the world may
+move on, deliver another message into a nested invocation, or kill the invocation.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from botocore.exceptions import ClientError
+
+from lakehouse import layout
+from lambdas.start_jobs.counters import Counters
+from lambdas.start_jobs.decisions import Counts
+from lambdas.start_jobs.handler import handle_records
+from lambdas.start_jobs.messages import Ask, Outcome, Request, RunEnded, read_message
+from lambdas.start_jobs.runs import Runs
+from lambdas.start_jobs.trigger import Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SEEDS = range(150)
+MOVES = 60
+MAX_DEPTH = 3
+ALIVE = "RUNNING"
+
+
+class CrashedError(BaseException):
+    """The Lambda's process is gone; no handler of ours sees it."""
+
+
+@dataclass
+class Run:
+    """One run of a job, and how far it is."""
+
+    id: str
+    job: str
+    arguments: dict[str, str]
+    state: str = ALIVE
+    read: frozenset[int] | None = None
+    merged: bool = False
+    archived: bool = False
+
+
+@dataclass
+class World:
+    """Files, messages and runs."""
+
+    rng: random.Random
+    losses: bool
+    naive: bool = False
+    files: int = 0
+    pending: set[int] = field(default_factory=set)
+    curated: set[int] = field(default_factory=set)
+    served: set[int] = field(default_factory=set)
+    queue: list[dict[str, Any]] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    slots_held: set[str] = field(default_factory=set)
+    depth: int = 0
+    calm: bool = False
+    trace: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.trigger = Trigger(
+            counters=cast("Counters", FakeCounters(self)),
+            runs=Runs(cast("Any", FakeGlue(self))),
+            has_pending=self.look,
+            max_failures=10_000,
+        )
+
+    def chance(self, probability: float) -> bool:
+        return not self.calm and self.rng.random() < probability
+
+    # What may happen outside of the trigger
+
+    def arrive(self) -> None:
+        self.files += 1
+        self.pending.add(self.files)
+        key = f"{layout.PROCESSED}generation=g/batch={self.files}/{layout.MANIFEST}"
+        self.send({"source": "aws.s3", "detail-type": "Object Created", "detail": {"object": {"key": key}}})
+
+    def send(self, body: dict[str, Any]) -> None:
+        if self.losses and self.chance(0.15):
+            self.trace.append("lost")
+            return
+        self.queue.extend([body] * (2 if self.chance(0.2) else 1))
+
+    def list_input(self, run: Run) -> None:
+        run.read = frozenset(self.pending if run.job == layout.TRANSFORM_JOB else self.curated)
+
+    def merge(self, run: Run) -> None:
+        (self.curated if run.job == layout.TRANSFORM_JOB else self.served).update(run.read or ())
+        run.merged = True
+
+    def archive(self, run: Run) -> None:
+        if run.job == layout.TRANSFORM_JOB:
+            self.pending -= run.read or set()
+        run.archived = True
+
+    def end(self, run: Run, state: str) -> None:
+        run.state = state
+        if self.chance(0.3):
+            self.slots_held.add(run.job)
+        detail = {"jobName": run.job, "jobRunId": run.id, "state": state}
+        self.send({"source": "aws.glue", "detail-type": "Glue Job State Change", "detail": detail})
+
+    def deliver(self, count: int) -> None:
+        self.rng.shuffle(self.queue)
+        bodies, self.queue = self.queue[:count], self.queue[count:]
+        records = [{"messageId": str(i), "body": json.dumps(body)} for i, body in enumerate(bodies)]
+        self.depth += 1
+        try:
+            failed = handle_naively(self, bodies) if self.naive else handle_records(self.trigger, records)
+            self.queue.extend(bodies[int(entry["itemIdentifier"])] for entry in failed["batchItemFailures"])
+        except CrashedError:
+            self.trace.append("crash")
+            self.queue.extend(bodies)
+        finally:
+            self.depth -= 1
+
+    # Moving on
+
+    def moves(self) -> list[Callable[[], None]]:
+        moves: list[Callable[[], None]] = [partial(self.slots_held.discard, job) for job in sorted(self.slots_held)]
+        if not self.calm:
+            moves.append(self.arrive)
+            if self.losses:
+                moves.append(lambda: self.queue.append({"request": "sweep"}))
+        if self.queue and self.depth < MAX_DEPTH:
+            moves += [lambda: self.deliver(self.rng.randint(1, 3))] * 3
+        for run in self.runs:
+            if run.state == ALIVE:
+                moves += [self.next_step(run)] * 2
+                if self.losses and not self.calm:
+                    moves.append(partial(self.end, run, self.rng.choice(["FAILED", "STOPPED"])))
+        return moves
+
+    def next_step(self, run: Run) -> Callable[[], None]:
+        if run.read is None:
+            return partial(self.list_input, run)
+        if not run.merged:
+            return partial(self.merge, run)
+        return partial(self.end, run, "SUCCEEDED") if run.archived else partial(self.archive, run)
+
+    def move(self) -> bool:
+        moves = self.moves()
+        if moves:
+            self.rng.choice(moves)()
+        return bool(moves)
+
+    def preempt(self) -> None:
+        """Let the world move on between two steps of the trigger."""
+        while self.chance(0.25):
+            self.move()
+        if self.chance(0.01):
+            raise CrashedError
+
+    def look(self) -> bool:
+        self.preempt()
+        found = bool(self.pending)
+        self.preempt()
+        return found
+
+    def drain(self) -> None:
+        """Let everything under way come to its end, without further trouble."""
+        self.calm = True
+        for _ in range(10_000):
+            if not self.move():
+                return
+        raise AssertionError("the world never comes to rest")
+
+
+class FakeGlue:
+    """Runs of the world; refuses a second run, also while the slot of the last one is not free."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def start_job_run(self, *, JobName: str, Arguments: dict[str, str]) -> dict[str, str]:  # noqa: N803
+        self.world.preempt()
+        alive = [run for run in self.world.runs if run.job == JobName and run.state == ALIVE]
+        if alive or JobName in self.world.slots_held:
+            raise ClientError({"Error": {"Code": "ConcurrentRunsExceededException", "Message": ""}}, "StartJobRun")
+        run = Run(f"jr_{len(self.world.runs)}", JobName, Arguments)
+        self.world.runs.append(run)
+        self.world.trace.append(f"start {run.job} {Arguments}")
+        self.world.preempt()
+        return {"JobRunId": run.id}
+
+    def get_job_run(self, *, JobName: str, RunId: str) -> dict[str, Any]:  # noqa: N803, ARG002
+        self.world.preempt()
+        return {"JobRun": {"Arguments": next(run.arguments for run in self.world.runs if run.id == RunId)}}
+
+    def get_job_runs(self, *, JobName: str, MaxResults: int) -> dict[str, Any]:  # noqa: N803
+        self.world.preempt()
+        runs = [{"Id": run.id, "JobRunState": run.state} for run in self.world.runs if run.job == JobName]
+        return {"JobRuns": runs[::-1][:MaxResults]}
+
+
+@dataclass
+class Item:
+    """What `Counters` keeps of one request."""
+
+    requested: int = 0
+    succeeded: int = 0
+    failures: int = 0
+    requested_by: str = ""
+    failed_runs: set[str] = field(default_factory=set)
+
+
+class FakeCounters:
+    """`Counters` in memory, thousands of times faster than on moto; a test below holds both to the same answers."""
+
+    def __init__(self, world: World | None = None) -> None:
+        self.world = world
+        self.items = {request: Item() for request in Request}
+
+    def _access(self, request: Request) -> Item:
+        if self.world:
+            self.world.preempt()
+        return self.items[request]
+
+    def read(self, request: Request) -> Counts:
+        item = self._access(request)
+        return Counts(item.requested, item.succeeded, item.failures)
+
+    def ask(self, request: Request, *, caused_by: str = "") -> None:
+        item = self._access(request)
+        if not caused_by or item.requested_by != caused_by:
+            item.requested += 1
+            item.requested_by = caused_by or item.requested_by
+
+    def succeed(self, request: Request, generation: int) -> None:
+        item = self._access(request)
+        if item.succeeded < generation <= item.requested:
+            item.succeeded, item.failures, item.failed_runs = generation, 0, set()
+
+    def fail(self, request: Request, generation: int, *, run_id: str) -> None:
+        item = self._access(request)
+        if run_id not in item.failed_runs and item.succeeded < generation:
+            item.failures += 1
+            item.failed_runs.add(run_id)
+
+    def forgive(self, request: Request) -> None:
+        self._access(request).failures = 0
+
+
+def handle_naively(world: World, bodies: list[dict[str, Any]]) -> dict[str, list[dict[str, str]]]:
+    """The trigger that one would write first: start the job, ignore that it is busy."""
+    for body in bodies:
+        match read_message(body):
+            case Ask(request):
+                world.trigger.runs.start(request, 0)
+            case RunEnded(layout.TRANSFORM_JOB, _, Outcome.SUCCEEDED):
+                world.trigger.runs.start(Request.KPI_TRANSFORMATION, 0)
+    return {"batchItemFailures": []}
+
+
+def play(seed: int, *, losses: bool, naive: bool = False) -> World:
+    """Let a world run, come to rest and, where events were lost, be swept."""
+    world = World(random.Random(seed), losses=losses, naive=naive)
+    for _ in range(MOVES):
+        world.move()
+    world.drain()
+    if losses:
+        for _ in range(2):
+            world.queue.append({"request": "sweep"})
+            world.drain()
+    return world
+
+
+def describe(seed: int, world: World) -> str:
+    return f"seed {seed}: pending {world.pending}, files {world.files}\n" + "\n".join(world.trace)
+
+
+def test_without_losses_everything_is_done_when_the_messages_are_gone() -> None:
+    for seed in SEEDS:
+        world = play(seed, losses=False)
+        everything = set(range(1, world.files + 1))
+        assert not world.pending, describe(seed, world)
+        assert world.curated == world.served == everything, describe(seed, world)
+        assert len(world.runs) <= 2 * world.files + 2, describe(seed, world)
+
+
+def test_with_losses_crashes_and_failures_a_sweep_leaves_no_file_behind() -> None:
+    for seed in SEEDS:
+        world = play(seed, losses=True)
+        assert not world.pending, describe(seed, world)
+        assert world.curated == world.served == set(range(1, world.files + 1)), describe(seed, world)
+
+
+def test_the_naive_trigger_loses_files() -> None:
+    lost = sum(bool(play(seed, losses=False, naive=True).pending) for seed in SEEDS)
+    assert lost > len(SEEDS) // 20
+
+
+def test_the_shortest_way_to_lose_a_file() -> None:
+    """A file that arrives after the run has listed its input, and before the run ends."""
+    for naive in (True, False):
+        world = World(random.Random(0), losses=False, naive=naive, calm=True)
+        world.arrive()
+        world.deliver(1)
+        (run,) = world.runs
+        world.list_input(run)
+        world.arrive()
+        world.deliver(1)
+        world.drain()
+        assert world.pending == ({2} if naive else set())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_fake_counters_answer_as_the_real_ones(seed: int, dynamodb: Any, control_table: str) -> None:
+    rng = random.Random(seed)
+    real, fake = Counters(dynamodb, control_table), FakeCounters()
+    for _ in range(60):
+        name, arguments, keywords = rng.choice(
+            [
+                ("ask", (), {}),
+                ("ask", (), {"caused_by": rng.choice("ab")}),
+                ("succeed", (rng.randint(1, 12),), {}),
+                ("fail", (rng.randint(1, 12),), {"run_id": rng.choice("abcd")}),
+                ("forgive", (), {}),
+            ]
+        )
+        for counters in (real, fake):
+            getattr(counters, name)(Request.BATCH_TRANSFORM, *arguments, **keywords)
+        assert real.read(Request.BATCH_TRANSFORM) == fake.read(Request.BATCH_TRANSFORM), (name, arguments, keywords)
