@@ -149,9 +149,9 @@ def _build_songs(rng: np.random.Generator, count: int, genres: list[str]) -> tup
     for case, number in enumerate(chosen[repeated : repeated + invalid]):
         column, text = INVALID_CELLS[case % len(INVALID_CELLS)]
         songs[number][column] = text
-    # Ids run in one shuffled order and file rows in another: "first in the file" is not "lowest id".
-    for song, song_id in zip(songs, rng.permutation(len(songs)).tolist(), strict=True):
+    for song_id, song in enumerate(songs):
         song["id"] = str(song_id)
+    # The file is in another order than the ids: "first in the file" is not "lowest id".
     return tuple(tuple(songs[place][name] for name in SONGS.columns) for place in rng.permutation(len(songs)).tolist())
 
 

@@ -112,6 +112,7 @@ def test_batches_are_full_where_the_limits_allow() -> None:
     kinesis = FakeKinesis()
     deliver(kinesis, make_records(7, size=1024 * 1024 - 6))
     assert [len(call) for call in kinesis.calls] == [5, 2]
+    assert len(Batcher(make_records(700)).take(700)) == 500
 
 
 def test_only_failed_entries_are_sent_again_and_before_anything_newer() -> None:
