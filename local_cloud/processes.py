@@ -77,6 +77,8 @@ class GuardedProcess:
         """Let the command outlive this process."""
         self._order("detach\n")
         self.close()
+        # Not ours to wait for any more; without this, `Popen` warns that we forgot it.
+        self._popen.returncode = 0
 
     def close(self) -> None:
         """Close the tie; the guard ends the command unless it was detached."""

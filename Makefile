@@ -1,0 +1,63 @@
+# Listenlake: `make help` lists the verbs. A machine needs Python 3.11 or newer and make; the rest is set up here, once.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .tools/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean lock setup
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup ## Run the whole pipeline on this machine and compare what it serves with the truth
+	@$(BIN)/listenlake demo
+
+test: setup ## Run every test
+	@$(BIN)/python -m pytest
+
+check: .venv/.installed ## Format, lint, types and import rules, in seconds
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup ## Measure the stages
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove everything that was set up or written here
+	@if [ -x $(BIN)/listenlake ]; then $(BIN)/listenlake down || true; fi
+	rm -rf .venv .tools .listenlake infra/node_modules cdk.out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+lock: .venv/.installed ## Pin the newest allowed versions of everything anew
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' requirements/bootstrap.in -o requirements/bootstrap.lock
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url --no-emit-package listenlake \
+		--custom-compile-command 'make lock' --extra dev pyproject.toml -o requirements/dev.lock
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m local_cloud.setup --lock-jars
+
+setup: $(READY)
+
+# Each step below runs again only when what it depends on has changed.
+
+.venv/.bootstrapped: requirements/bootstrap.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "set-up: expected Python 3.11 or newer as $(PYTHON); found $$($(PYTHON) --version 2>&1)." \
+			"Name another one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "set-up: virtual environment" >&2
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@touch $@
+
+.venv/.locked: .venv/.bootstrapped requirements/dev.lock
+	@echo "set-up: Python packages (the first time about 1.3 GB)" >&2
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.lock
+	@touch $@
+
+.venv/.installed: .venv/.locked pyproject.toml
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(READY): .venv/.installed requirements/jars.lock infra/package-lock.json
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m local_cloud.setup
+	@touch $@
