@@ -17,7 +17,7 @@ _VALID: Final = "valid_rows"
 
 def _blank(name: str) -> Column:
     """Blank text counts as null."""
-    return F.coalesce(F.trim(name) == "", F.lit(True))
+    return F.coalesce(F.col(name).rlike(r"^\s*$"), F.lit(True))
 
 
 _BROKEN: Final[dict[str, Callable[[], Column]]] = {

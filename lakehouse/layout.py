@@ -41,5 +41,5 @@ def bucket_name(role: str, prefix: str) -> str:
 
 
 def uri(bucket: str, key: str) -> str:
-    """Return the address under which Spark reads or writes `key`."""
-    return f"s3://{bucket}/{key}"
+    """Return the address under which Spark reads or writes `key`; a folder's has no slash at its end."""
+    return f"s3://{bucket}/{key.rstrip('/')}"

@@ -12,8 +12,8 @@ from local_cloud.environment import ACCESS_KEY
 from local_cloud.options import REGION
 
 
-def make_client(service: Any, endpoint: str) -> Any:
-    """Return a client of `service` at `endpoint`.
+def make_client(service: Any, endpoint: str, *, config: Config | None = None) -> Any:
+    """Return a client of `service` at `endpoint`; `config` overrides the defaults.
 
     Any in and out, because the typed stubs know each service by its literal name only.
     """
@@ -25,5 +25,5 @@ def make_client(service: Any, endpoint: str) -> Any:
         region_name=REGION,
         botocore_session=botocore.session.Session(session_vars=fixed),
     )
-    config = Config(retries={"mode": "standard", "max_attempts": 3}, proxies={}, s3={"addressing_style": "path"})
-    return session.client(service, endpoint_url=endpoint, config=config)
+    defaults = Config(retries={"mode": "standard", "max_attempts": 3}, proxies={}, s3={"addressing_style": "path"})
+    return session.client(service, endpoint_url=endpoint, config=defaults.merge(config) if config else defaults)

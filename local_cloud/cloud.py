@@ -13,6 +13,8 @@ from local_cloud.environment import cloud_environment, places
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from botocore.config import Config
+
     from lakehouse.settings import Places
     from local_cloud.processes import GuardedProcess
     from local_cloud.state import CloudRecord, State
@@ -55,9 +57,10 @@ class Cloud:
         """Variables that make any job, AWS client or Spark session use this cloud."""
         return cloud_environment(self._state, self.record, self._tools)
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, *, config: Config | None = None) -> Any:
         """Return a boto3 client of this cloud."""
-        return make_client(service, self.record.glue_endpoint if service == "glue" else self.record.endpoint)
+        endpoint = self.record.glue_endpoint if service == "glue" else self.record.endpoint
+        return make_client(service, endpoint, config=config)
 
     def detach(self) -> None:
         """Let the cloud live on after this process; `lifecycle.down` ends it."""

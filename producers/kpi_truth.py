@@ -9,29 +9,36 @@ from typing import Final
 
 OUTCOMES: Final = """
 CREATE TABLE outcomes AS
-WITH ranked AS (
+WITH placed AS (
+    SELECT *,
+        CASE
+            WHEN listen_time IS NULL THEN expected
+            WHEN user_id NOT IN (SELECT user_id FROM users WHERE user_id IS NOT NULL) THEN 'unknown_user'
+            WHEN track_id NOT IN (SELECT track_id FROM songs) THEN 'unknown_track'
+        END AS reason
+    FROM records
+),
+ranked AS (
     SELECT position,
         row_number() OVER first_come AS arrival,
         first_value(user_id) OVER first_come AS first_user_id,
         first_value(track_id) OVER first_come AS first_track_id
-    FROM records
-    WHERE shard_id IS NOT NULL AND listen_time IS NOT NULL
+    FROM placed
+    WHERE shard_id IS NOT NULL AND reason IS NULL
     WINDOW first_come AS (
         PARTITION BY coalesce(event_id, 'derived|' || user_id || '|' || track_id), listen_time
         ORDER BY shard_id, length(sequence_number), sequence_number
     )
 )
-SELECT records.*,
+SELECT placed.* EXCLUDE (reason),
     CASE
-        WHEN records.shard_id IS NULL THEN NULL
-        WHEN ranked.position IS NULL THEN records.expected
-        WHEN arrival > 1 AND (first_user_id, first_track_id) <> (user_id, track_id) THEN 'conflicting_duplicate'
+        WHEN placed.shard_id IS NULL THEN NULL
+        WHEN reason IS NOT NULL THEN reason
+        WHEN (first_user_id, first_track_id) <> (user_id, track_id) THEN 'conflicting_duplicate'
         WHEN arrival > 1 THEN 'duplicate'
-        WHEN user_id NOT IN (SELECT user_id FROM users WHERE user_id IS NOT NULL) THEN 'unknown_user'
-        WHEN track_id NOT IN (SELECT track_id FROM songs) THEN 'unknown_track'
         ELSE 'accepted'
     END AS outcome
-FROM records LEFT JOIN ranked USING (position)
+FROM placed LEFT JOIN ranked USING (position)
 """
 """One row per sent record; the outcome of one that is not acknowledged is null."""
 

@@ -1,0 +1,280 @@
+"""The command `listenlake`: one Typer command a verb; each prints for people, or one JSON object with `--json`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lakehouse import layout
+from lakehouse.errors import ListenlakeError
+from listenlake import screen
+from listenlake.connection import connect, producer_client
+from listenlake.demo import DemoSettings, check_data, first_date, run_demo
+from listenlake.pipeline import ACTIVE, Pipeline
+from listenlake.served import read_served
+from local_cloud import lifecycle
+from local_cloud.state import PROJECT
+from producers import run as producer
+from producers.catalog import prepare_catalog
+from producers.delivery import DeliverySettings
+from producers.synthetic import SyntheticSettings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Streaming ETL for music listens, exactly once.")
+kpis_app = typer.Typer(no_args_is_help=True, help="Compute KPIs, and show what is served.")
+app.add_typer(kpis_app, name="kpis")
+
+STATE_VARIABLE = "LISTENLAKE_STATE"
+State = Annotated[
+    Path, typer.Option(envvar=STATE_VARIABLE, help="Folder of the local cloud.", show_default=".listenlake")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+DEFAULT_STATE = PROJECT / ".listenlake"
+
+console = Console(soft_wrap=False)
+errors = Console(stderr=True)
+
+
+def main() -> None:
+    """Run the command line; an error that was foreseen is one message and an exit code, not a trace."""
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    try:
+        app()
+    except ListenlakeError as error:
+        errors.print(f"[bold red]error[/bold red] {type(error).__name__}: ", end="")
+        errors.print(str(error), markup=False, highlight=False)
+        sys.exit(error.exit_code)
+
+
+def _exit_on_signal(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
+
+
+@app.command()
+def up(
+    *,
+    state: State = DEFAULT_STATE,
+    port: Annotated[int | None, typer.Option(help="Port of the AWS endpoint; a free one by default.")] = None,
+) -> None:
+    """Start the local cloud and deploy the stack on it. Example: listenlake up --port 4566."""
+    cloud = lifecycle.up(state, port=port, on_progress=screen.Progress(console))
+    cloud.detach()
+    console.print(
+        'up. Next: listenlake ingest, listenlake produce, listenlake kpis show; eval "$(listenlake env)" for your shell'
+    )
+
+
+@app.command()
+def down(*, state: State = DEFAULT_STATE) -> None:
+    """Stop the local cloud and everything it runs. Example: listenlake down."""
+    ended = lifecycle.down(state)
+    console.print(f"down: {ended} processes ended" if ended else "nothing was running")
+
+
+@app.command()
+def status(*, state: State = DEFAULT_STATE, as_json: AsJson = False) -> None:
+    """Show the local cloud, its job runs and their logs. Example: listenlake status --json."""
+    found = lifecycle.status(state)
+    runs = [
+        {"job": run.job_name, "run_id": run.id, "state": str(run.state), "error": run.error_message, "log": run.log}
+        for run in found.runs
+    ]
+    if as_json:
+        endpoint = found.record.endpoint if found.record and found.running else None
+        _print_json({"running": found.running, "endpoint": endpoint, "processes": found.processes, "runs": runs})
+        return
+    if found.running and found.record:
+        console.print(f"running: AWS at {found.record.endpoint}, Glue at {found.record.glue_endpoint}")
+    else:
+        console.print("crashed: run `listenlake down`" if found.crashed else "not running")
+    for run in runs:
+        console.print(f"{run['job']:20} {run['state']:10} {run['log']}", highlight=False, soft_wrap=True)
+        if run["error"]:
+            console.print(f"{'':20} {run['error']}", markup=False, highlight=False)
+
+
+@app.command()
+def env(*, state: State = DEFAULT_STATE) -> None:
+    """Print the variables that point a shell at the local cloud. Example: eval "$(listenlake env)"."""
+    cloud = lifecycle.load(state)
+    if cloud is None:
+        raise ListenlakeError(expected=f"a local cloud under {state}", found="none", do="Run `listenlake up`.")
+    # The project's tools first: pyspark's scripts take the python3 of PATH.
+    path = f"{Path(sys.executable).parent}{os.pathsep}$PATH"
+    typer.echo(f'export PATH="{path}"')
+    for name, value in cloud.environment.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+@app.command()
+def produce(
+    *,
+    state: State = DEFAULT_STATE,
+    events: Annotated[int | None, typer.Option(help="Records to send; 30,000 if nothing else says.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Records a second; as fast as possible by default.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds to send for.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 1,
+    start: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First listen date.")] = None,
+    dates: Annotated[int, typer.Option(help="Number of listen dates.")] = 3,
+    replay: Annotated[list[Path] | None, typer.Option(help="Send the rows of these CSV files instead.")] = None,
+    catalog: Annotated[Path | None, typer.Option(help="Folder of users/ and songs/; made if not there.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Folder for the truth manifest.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send listens and write the truth about them. Example: listenlake produce --rate 500 --duration 60."""
+    connection = connect(state)
+    folder = catalog or state / "producer"
+    truth = manifest or folder / "truth"
+    tell = screen.Progress(errors)
+    target = producer.Target(
+        producer_client(connection),
+        connection.places.stream,
+        DeliverySettings(rate=rate, duration_s=duration),
+        seed=seed,
+    )
+    signal.signal(signal.SIGTERM, lambda *_: target.stop.set())
+    signal.signal(signal.SIGINT, lambda *_: target.stop.set())
+    if replay:
+        users, songs = folder / layout.USERS_KEY, folder / layout.SONGS_KEY
+        written = producer.replay(target, replay, users_csv=users, songs_csv=songs, manifest_directory=truth)
+    else:
+        settings = SyntheticSettings(
+            seed=seed,
+            events=producer.count_events(events, rate, duration),
+            start=start.date() if start else first_date(),
+            dates=dates,
+        )
+        prepare_dimensions(connection, folder, seed)
+        written = producer.produce(target, settings, catalog_directory=folder, manifest_directory=truth)
+    tell(f"{written.delivery['acknowledged']:,} records acknowledged; the truth is in {truth}")
+    if as_json:
+        _print_json(written.delivery | {"manifest": str(truth)})
+
+
+@app.command()
+def ingest(
+    *, state: State = DEFAULT_STATE, stop: Annotated[bool, typer.Option(help="Stop it instead.")] = False
+) -> None:
+    """Start continuous ingestion, or stop it. Example: listenlake ingest --stop."""
+    pipeline = Pipeline(connect(state))
+    if stop:
+        pipeline.stop(layout.INGEST_JOB)
+        console.print("asked to finish its micro-batch and stop")
+    else:
+        console.print(f"run {pipeline.start(layout.INGEST_JOB)} of {layout.INGEST_JOB} started")
+
+
+@app.command()
+def transform(
+    *, state: State = DEFAULT_STATE, step: Annotated[str, typer.Option(help="transform, archive or all.")] = "all"
+) -> None:
+    """Merge and archive what waits, now. Example: listenlake transform --step archive."""
+    _run_to_end(Pipeline(connect(state)), layout.TRANSFORM_JOB, {"--step": step})
+
+
+@kpis_app.command("run")
+def run_kpis(
+    *,
+    state: State = DEFAULT_STATE,
+    mode: Annotated[str, typer.Option(help="incremental or recompute.")] = "incremental",
+    from_date: Annotated[str, typer.Option(help="First date of a recompute.")] = "-",
+    to_date: Annotated[str, typer.Option(help="Last date of a recompute.")] = "-",
+) -> None:
+    """Compute and serve KPIs, now. Example: listenlake kpis run --mode recompute --from-date 2024-06-25."""
+    arguments = {"--mode": mode, "--from_date": from_date, "--to_date": to_date}
+    _run_to_end(Pipeline(connect(state)), layout.KPI_JOB, arguments)
+
+
+@kpis_app.command("show")
+def show_kpis(
+    *,
+    state: State = DEFAULT_STATE,
+    day: Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="One listen date.")] = None,
+    genre: Annotated[str | None, typer.Option(help="One genre.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what DynamoDB serves. Example: listenlake kpis show --date 2024-06-25 --json."""
+    connection = connect(state)
+    served = read_served(
+        connection.client("dynamodb"), connection.places, date=f"{day:%Y-%m-%d}" if day else None, genre=genre
+    )
+    if as_json:
+        _print_json(served.to_json())
+    else:
+        screen.show_kpis(console, served)
+
+
+@app.command()
+def demo(
+    *,
+    state: State = DEFAULT_STATE,
+    events: Annotated[int, typer.Option(help="Synthetic records to send, faults included.")] = 30_000,
+    rate: Annotated[float, typer.Option(help="Records a second.")] = 1_500.0,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 1,
+    data: Annotated[
+        Path | None, typer.Option(help="Your own users/users.csv, songs/songs.csv and streams/*.csv.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait after the last record.")] = 600.0,
+    port: Annotated[int | None, typer.Option(help="Port of the AWS endpoint; a free one by default.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it running.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole pipeline here and compare what it serves with the truth. Example: listenlake demo --keep."""
+    check_data(data)
+    tell = screen.Progress(errors if as_json else console)
+    settings = DemoSettings(events=events, seed=seed, rate=rate, data=data, timeout_seconds=timeout)
+    with lifecycle.up(state, port=port, on_progress=tell) as cloud:
+        result = run_demo(connect(state), settings, state / "demo", tell)
+        if keep:
+            cloud.detach()
+        if not as_json:
+            screen.show_demo(console, result, state=str(state), places=cloud.places, kept=keep)
+    tell("left running; end it with `listenlake down`" if keep else "everything is stopped")
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        for line in result.comparison.differences:
+            console.print(line, style="red", markup=False, highlight=False)
+        console.print(f"listenlake demo: {result.comparison.verdict()}", highlight=False, soft_wrap=True)
+    if not result.is_equal:
+        raise typer.Exit(1)
+
+
+def prepare_dimensions(connection: Any, folder: Path, seed: int) -> None:
+    """Make the catalog where there is none, and put it where the jobs read it."""
+    sizes = producer.CatalogSettings()
+    prepare_catalog(folder, seed, users=sizes.users, songs=sizes.songs, genres=sizes.genres)
+    pipeline = Pipeline(connection)
+    for key in (layout.USERS_KEY, layout.SONGS_KEY):
+        pipeline.upload(key, (folder / key).read_bytes())
+
+
+def _run_to_end(pipeline: Pipeline, job: str, arguments: dict[str, str]) -> None:
+    run_id = pipeline.start(job, arguments)
+    console.print(f"run {run_id} of {job} started", highlight=False)
+    while (run := next(one for one in pipeline.runs(job) if one["Id"] == run_id))["JobRunState"] in ACTIVE:
+        time.sleep(0.5)
+    console.print(f"{run['JobRunState']} {run.get('ErrorMessage', '')}".strip(), markup=False, highlight=False)
+    if run["JobRunState"] != "SUCCEEDED":
+        raise typer.Exit(1)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, date):
+        return value.isoformat()
+    # A Decimal: counts are whole, an average has two places; both are exact as JSON numbers.
+    number = float(value)  # type: ignore[arg-type]
+    return int(number) if number.is_integer() and "." not in str(value) else number
