@@ -64,7 +64,7 @@ class Guard:
             if 0 in ready and not self._read_order():
                 watched.remove(0)
             if self._deadline is not None and time.monotonic() > self._deadline:
-                kill_all(descendants())
+                send_kill(descendants())  # without waiting: the command's exit code is for `poll`
         self._clean_up()
         code = self._command.returncode
         return code if code >= 0 else 128 - code
@@ -109,11 +109,16 @@ def descendants() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
-def kill_all(processes: Sequence[psutil.Process]) -> None:
-    """SIGKILL these processes and wait until they are gone."""
+def send_kill(processes: Sequence[psutil.Process]) -> None:
+    """SIGKILL these processes."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+def kill_all(processes: Sequence[psutil.Process]) -> None:
+    """SIGKILL these processes and wait until they are gone."""
+    send_kill(processes)
     psutil.wait_procs(processes, timeout=5)
 
 

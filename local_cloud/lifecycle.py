@@ -6,13 +6,10 @@ and no listening port of the cloud is left.
 
 from __future__ import annotations
 
-import fcntl
-import shutil
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import TimeoutExpired
@@ -25,15 +22,15 @@ from local_cloud.cloud import CLOSE_SECONDS, Cloud
 from local_cloud.deploy import Deployment
 from local_cloud.emulator_gaps import describe_gaps
 from local_cloud.environment import base_environment, host_environment
-from local_cloud.errors import AlreadyRunningError, LocalCloudError, PortInUseError
+from local_cloud.errors import LocalCloudError
 from local_cloud.glue_runs import JobRun, load_runs
-from local_cloud.options import HOST, CloudOptions
+from local_cloud.options import CloudOptions
+from local_cloud.preconditions import check_start, listens, locked
 from local_cloud.processes import GuardedProcess, end_left, find_left, start_guarded
 from local_cloud.state import PROJECT, CloudRecord, State
 from local_cloud.toolchain import Toolchain
 
 START_SECONDS: Final = 90.0
-NEEDED_BYTES: Final = 500 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +83,8 @@ def up(
     folder = State(state.resolve())
     chosen = options or CloudOptions()
     tools = Toolchain.load(PROJECT / ".tools")
-    with _locked(folder):
-        _check(folder, port)
+    with locked(folder):
+        check_start(folder, port)
         if left := end_left(folder.folder):
             on_progress(f"ended {left} processes of a cloud that had crashed")
         folder.prepare()
@@ -144,7 +141,7 @@ def down(state: Path) -> int:
             supervisor.terminate()
             psutil.wait_procs([supervisor], timeout=CLOSE_SECONDS)
     _abandon(folder, None)
-    if record is not None and (open_ports := [p for p in (record.port, record.glue_port) if _listens(p)]):
+    if record is not None and (open_ports := [p for p in (record.port, record.glue_port) if listens(p)]):
         raise LocalCloudError(
             expected=f"nothing to listen on {open_ports} any more",
             found="somebody who does",
@@ -216,44 +213,6 @@ def _wait_for_record(folder: State, supervisor: GuardedProcess) -> CloudRecord:
     return record
 
 
-def _check(folder: State, port: int | None) -> None:
-    record = folder.read()
-    if record is not None and record.supervisor.is_alive():
-        raise AlreadyRunningError(
-            expected=f"no cloud under {folder.folder}",
-            found=f"one at {record.endpoint}",
-            do="Use it, end it with `listenlake down`, or choose another folder with `--state`.",
-        )
-    if port is not None and _listens(port):
-        raise PortInUseError(
-            expected=f"port {port} to be free",
-            found="somebody who listens on it",
-            do="Choose another port, or none: a free one is then taken.",
-        )
-    free = shutil.disk_usage(folder.folder).free
-    if free < NEEDED_BYTES:
-        raise LocalCloudError(
-            expected=f"{NEEDED_BYTES // 2**20} MB of free disk at {folder.folder}",
-            found=f"{free // 2**20} MB",
-            do="Make room, or choose another folder with `--state`.",
-        )
-
-
-@contextmanager
-def _locked(folder: State) -> Iterator[None]:
-    folder.folder.mkdir(parents=True, exist_ok=True)
-    with folder.lock.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunningError(
-                expected=f"nobody else to start a cloud under {folder.folder}",
-                found="another `up` at work",
-                do="Wait for it, or choose another folder with `--state`.",
-            ) from None
-        yield
-
-
 def _abandon(folder: State, tie: GuardedProcess | None) -> None:
     if tie is not None:
         tie.stop(CLOSE_SECONDS)
@@ -261,12 +220,6 @@ def _abandon(folder: State, tie: GuardedProcess | None) -> None:
             tie.wait(CLOSE_SECONDS)
     end_left(folder.folder)
     folder.forget()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((HOST, port)) == 0
 
 
 def _since(started: float) -> str:

@@ -19,6 +19,12 @@ appender.stderr.layout.pattern = %d{yyyy-MM-dd HH:mm:ss} %p %c{1}: %m%n%ex
 # Says once a session that there is no native Hadoop library.
 logger.native.name = org.apache.hadoop.util.NativeCodeLoader
 logger.native.level = error
+# Says once a session that a cluster manager would override the scratch folder.
+logger.conf.name = org.apache.spark.SparkConf
+logger.conf.level = error
+# Says that a logged plan was shortened.
+logger.plan.name = org.apache.spark.sql.catalyst.util.SparkStringUtils
+logger.plan.level = error
 # Looks for a metrics file that nobody has.
 logger.metrics.name = org.apache.hadoop.metrics2.impl.MetricsConfig
 logger.metrics.level = error

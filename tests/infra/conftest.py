@@ -1,0 +1,43 @@
+"""The templates of one placement, synthesised once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aws_cdk import Stack
+from aws_cdk.assertions import Template
+
+from infra.app import build_app
+from infra.configuration import Configuration
+
+Find = Callable[..., dict[str, dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def configuration() -> Configuration:
+    return Configuration(prefix="acme", environment="test", shards=3, retain=True)
+
+
+@pytest.fixture(scope="session")
+def templates(configuration: Configuration, tmp_path_factory: pytest.TempPathFactory) -> list[Template]:
+    app = build_app(configuration, outdir=str(tmp_path_factory.mktemp("assembly")))
+    stacks = [child for child in app.node.children if isinstance(child, Stack)]
+    return [Template.from_stack(stack) for stack in stacks]
+
+
+@pytest.fixture(scope="session")
+def resources(templates: list[Template]) -> dict[str, dict[str, Any]]:
+    """Every resource of every stack by its logical id."""
+    return {name: value for template in templates for name, value in template.to_json()["Resources"].items()}
+
+
+@pytest.fixture(scope="session")
+def find(resources: dict[str, dict[str, Any]]) -> Find:
+    """Returns the properties of all resources of a type by logical id."""
+
+    def of_type(kind: str) -> dict[str, dict[str, Any]]:
+        found = {name: value.get("Properties", {}) for name, value in resources.items() if value["Type"] == kind}
+        assert found, f"no {kind} in the templates"
+        return found
+
+    return of_type
