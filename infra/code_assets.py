@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -74,9 +75,11 @@ def copy_lambda_code(project: Path, folder: Path) -> Path:
     return folder
 
 
-def scratch_folder() -> Path:
-    """Return a new folder for what the CDK copies into its assembly at once."""
-    return Path(tempfile.mkdtemp(prefix="listenlake-assets-"))
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a folder for what the CDK copies into its assembly as soon as the asset is declared."""
+    with tempfile.TemporaryDirectory(prefix="listenlake-assets-") as folder:
+        yield Path(folder)
 
 
 def _copy_rooms(project: Path, folder: Path, rooms: Sequence[str]) -> None:

@@ -26,8 +26,9 @@ class Jobs(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, configuration: Configuration, data: DataStack) -> None:
         super().__init__(scope, construct_id)
         self._project = configuration.project
-        built = code_assets.build_wheel(configuration.project, code_assets.scratch_folder())
-        self._wheel = s3_assets.Asset(self, "Wheel", path=str(built))
+        with code_assets.scratch_folder() as folder:
+            built = code_assets.build_wheel(configuration.project, folder)
+            self._wheel = s3_assets.Asset(self, "Wheel", path=str(built))
         prefix = configuration.prefix
         self.ingest = self._job(
             "Ingest",

@@ -66,21 +66,21 @@ class Trigger(Construct):
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         for statement in self._statements(log_group, data):
             role.add_to_policy(statement)
-        code = code_assets.copy_lambda_code(configuration.project, code_assets.scratch_folder())
-        return lambda_.Function(
-            self,
-            "StartJobs",
-            function_name=TriggerSettings.program,
-            runtime=lambda_.Runtime.PYTHON_3_13,
-            architecture=lambda_.Architecture.ARM_64,
-            handler="lambdas.start_jobs.handler.lambda_handler",
-            code=lambda_.Code.from_asset(str(code)),
-            environment=TriggerSettings.with_prefix(configuration.prefix).to_environment(),
-            role=role,
-            log_group=log_group,
-            memory_size=256,
-            timeout=FUNCTION_TIMEOUT,
-        )
+        with code_assets.scratch_folder() as folder:
+            return lambda_.Function(
+                self,
+                "StartJobs",
+                function_name=TriggerSettings.program,
+                runtime=lambda_.Runtime.PYTHON_3_13,
+                architecture=lambda_.Architecture.ARM_64,
+                handler="lambdas.start_jobs.handler.lambda_handler",
+                code=lambda_.Code.from_asset(str(code_assets.copy_lambda_code(configuration.project, folder))),
+                environment=TriggerSettings.with_prefix(configuration.prefix).to_environment(),
+                role=role,
+                log_group=log_group,
+                memory_size=256,
+                timeout=FUNCTION_TIMEOUT,
+            )
 
     def _statements(self, log_group: logs.LogGroup, data: DataStack) -> list[iam.PolicyStatement]:
         stack = Stack.of(self)

@@ -46,6 +46,7 @@ class Assembly:
             [sys.executable, "-m", "infra.app"],
             environment={
                 **base_environment(host),
+                "TMPDIR": str(self._draft.parent),
                 "JSII_NODE": str(tools.node),
                 "CDK_OUTDIR": str(self._draft),
                 "CDK_CONTEXT_JSON": json.dumps(configuration.to_context()),

@@ -8,6 +8,10 @@ from typing import Final
 from local_cloud.environment import ACCESS_KEY
 from local_cloud.options import HOST, REGION, CloudOptions
 
+JVM: Final = "-Xss8m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Python sources nest deeply: with the default stack a long query ended in a StackOverflowError. A run of seconds is
+over before the second compiler and the parallel collector pay."""
+
 LOG4J: Final = """\
 rootLogger.level = warn
 rootLogger.appenderRef.stderr.ref = stderr
@@ -42,6 +46,7 @@ def write_spark_conf(folder: Path, *, endpoint: str, jars: Path, options: CloudO
     """
     conf = folder / "conf"
     conf.mkdir(parents=True, exist_ok=True)
+    (folder / "scratch").mkdir(exist_ok=True)
     values = {
         **_session(folder, jars, options),
         **_delta(),
@@ -60,7 +65,7 @@ def _session(folder: Path, jars: Path, options: CloudOptions) -> dict[str, str]:
         # The executor is the driver's own JVM, so its class path is enough and nothing is copied for each session.
         "spark.driver.extraClassPath": f"{jars}/*",
         # Python sources nest deeply: with the default stack a long query ended in a StackOverflowError.
-        "spark.driver.extraJavaOptions": f"-Xss8m -Duser.home={folder} -Dderby.system.home={folder}",
+        "spark.driver.extraJavaOptions": f"-Xss8m -Duser.home={folder} -Djava.io.tmpdir={folder / 'scratch'}",
         "spark.driver.bindAddress": HOST,
         "spark.driver.host": HOST,
         "spark.ui.enabled": "false",

@@ -110,6 +110,7 @@ class Supervisor:
                 endpoint=self._endpoint, glue_endpoint=self._glue.url, configuration=self._state.aws_configuration
             ),
             **spark_environment(self._state, self._tools),
+            "TMPDIR": str(self._state.spark / "scratch"),
         }
         spark_conf.write_spark_conf(
             self._state.spark, endpoint=self._endpoint, jars=self._tools.jars, options=self._options

@@ -108,16 +108,20 @@ def test_down_ends_a_detached_cloud_with_its_running_jobs(tmp_path: Path) -> Non
     assert lifecycle.down(tmp_path) == 0
 
 
-def test_nothing_survives_the_death_of_the_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGINT])
+def test_nothing_survives_the_death_of_the_parent(tmp_path: Path, death: signal.Signals) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", UP_AND_WAIT, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", UP_AND_WAIT, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "up\n"
         cloud = lifecycle.load(tmp_path)
         assert cloud is not None
         start_busy_job(cloud)
-        parent.kill()
+        parent.send_signal(death)
     assert_nothing_left(tmp_path, cloud.record)
 
 
