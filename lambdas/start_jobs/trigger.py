@@ -124,9 +124,8 @@ class Trigger:
         return plan
 
     def _wake(self, plan: Plan) -> dict[Request, Woken]:
-        """Start what is outstanding, at most one run per job."""
+        """Start what is outstanding; Glue refuses a second run of a job."""
         woken: dict[Request, Woken] = {}
-        started_jobs: set[str] = set()
         waiting = deque(plan.wake)
         while waiting:
             request = waiting.popleft()
@@ -135,9 +134,8 @@ class Trigger:
             if verdict is Verdict.SETTLED and request.follow_up and request.follow_up not in waiting:
                 waiting.append(request.follow_up)
             if verdict is Verdict.START:
-                run_id = None if request.job in started_jobs else self.runs.start(request, generation)
+                run_id = self.runs.start(request, generation)
                 result = Woken(STARTED, run_id) if run_id else Woken(BUSY)
-                started_jobs.update({request.job} if run_id else set())
             logger.info("request woken", extra={"request": str(request), "generation": generation, **result.to_json()})
             woken[request] = result
         return woken
@@ -162,9 +160,7 @@ class Trigger:
         A refusal because a run is alive is fine: the end of that run looks again. One without such a run means that
         Glue has not freed the slot of the last run yet, whose end event may be this one, or may have passed already.
         """
-        started = {request.job for request, result in woken.items() if result.outcome == STARTED}
-        busy = {request.job for request, result in woken.items() if result.outcome == BUSY}
-        for job in sorted(busy - started):
+        for job in sorted({request.job for request, result in woken.items() if result.outcome == BUSY}):
             if not self.runs.is_alive(job, other_than=ended_run):
                 raise SlotNotFreeError(job)
 

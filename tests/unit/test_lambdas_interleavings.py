@@ -1,14 +1,15 @@
 """No interleaving of files, messages, runs, crashes and losses leaves a file behind; the naive trigger leaves some.
 
 A small world runs on a seed: files arrive, hints are duplicated or lost, runs list their input some time after they
-start and end some time after that, Glue frees a slot late, and at every access of the trigger to its data the world may
-move on, deliver another message into a nested invocation, or kill the invocation.
+start and end some time after that, and Glue frees a slot late. Up to three invocations are under way at once; each
+pauses before every access to its data, where the world goes on without it and where it may die.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import threading
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 SEEDS = range(150)
 MOVES = 60
-MAX_DEPTH = 3
+MAX_INVOCATIONS = 3
 ALIVE = "RUNNING"
 
 
@@ -64,7 +65,8 @@ class World:
     queue: list[dict[str, Any]] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     slots_held: set[str] = field(default_factory=set)
-    depth: int = 0
+    invocations: list[Invocation] = field(default_factory=list)
+    current: Invocation | None = None
     calm: bool = False
     trace: list[str] = field(default_factory=list)
 
@@ -115,16 +117,15 @@ class World:
     def deliver(self, count: int) -> None:
         self.rng.shuffle(self.queue)
         bodies, self.queue = self.queue[:count], self.queue[count:]
-        records = [{"messageId": str(i), "body": json.dumps(body)} for i, body in enumerate(bodies)]
-        self.depth += 1
-        try:
-            failed = handle_naively(self, bodies) if self.naive else handle_records(self.trigger, records)
-            self.queue.extend(bodies[int(entry["itemIdentifier"])] for entry in failed["batchItemFailures"])
-        except CrashedError:
-            self.trace.append("crash")
-            self.queue.extend(bodies)
-        finally:
-            self.depth -= 1
+        self.invocations.append(Invocation(self, bodies))
+
+    def go_on(self, invocation: Invocation) -> None:
+        self.current = invocation
+        invocation.go_on()
+        self.current = None
+        if invocation.done:
+            self.invocations.remove(invocation)
+            self.queue.extend(invocation.returned)
 
     # Moving on
 
@@ -134,8 +135,9 @@ class World:
             moves.append(self.arrive)
             if self.losses:
                 moves.append(lambda: self.queue.append({"request": "sweep"}))
-        if self.queue and self.depth < MAX_DEPTH:
+        if self.queue and len(self.invocations) < MAX_INVOCATIONS:
             moves += [lambda: self.deliver(self.rng.randint(1, 3))] * 3
+        moves += [partial(self.go_on, invocation) for invocation in self.invocations] * 4
         for run in self.runs:
             if run.state == ALIVE:
                 moves += [self.next_step(run)] * 2
@@ -157,9 +159,9 @@ class World:
         return bool(moves)
 
     def preempt(self) -> None:
-        """Let the world move on between two steps of the trigger."""
-        while self.chance(0.25):
-            self.move()
+        """Pause the invocation under way, and perhaps end its life."""
+        if self.current:
+            self.current.pause()
         if self.chance(0.01):
             raise CrashedError
 
@@ -176,6 +178,55 @@ class World:
             if not self.move():
                 return
         raise AssertionError("the world never comes to rest")
+
+
+class Invocation:
+    """One invocation of the Lambda, in a thread of its own that runs only while the world waits for it."""
+
+    def __init__(self, world: World, bodies: list[dict[str, Any]]) -> None:
+        self.world, self.bodies = world, bodies
+        self.returned: list[dict[str, Any]] = []
+        self.done = False
+        self.error: BaseException | None = None
+        self.may_run, self.has_paused = threading.Semaphore(0), threading.Semaphore(0)
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def go_on(self) -> None:
+        """Let it run until it pauses or ends."""
+        self.may_run.release()
+        assert self.has_paused.acquire(timeout=30)
+        if self.done:
+            self.thread.join()
+        if self.error:
+            raise self.error
+
+    def pause(self) -> None:
+        self.has_paused.release()
+        self.may_run.acquire()
+
+    def run(self) -> None:
+        self.may_run.acquire()
+        try:
+            self.returned = self.handle()
+        except CrashedError:
+            # A message may die with its invocation: when it was its last delivery.
+            forgotten = self.world.losses and self.world.chance(0.3)
+            self.returned = [] if forgotten else self.bodies
+            self.world.trace.append(f"crash, forgotten: {forgotten}")
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.done = True
+            self.has_paused.release()
+
+    def handle(self) -> list[dict[str, Any]]:
+        if self.world.naive:
+            handle_naively(self.world, self.bodies)
+            return []
+        records = [{"messageId": str(i), "body": json.dumps(body)} for i, body in enumerate(self.bodies)]
+        failed = handle_records(self.world.trigger, records)["batchItemFailures"]
+        return [self.bodies[int(entry["itemIdentifier"])] for entry in failed]
 
 
 class FakeGlue:
@@ -253,7 +304,7 @@ class FakeCounters:
         self._access(request).failures = 0
 
 
-def handle_naively(world: World, bodies: list[dict[str, Any]]) -> dict[str, list[dict[str, str]]]:
+def handle_naively(world: World, bodies: list[dict[str, Any]]) -> None:
     """The trigger that one would write first: start the job, ignore that it is busy."""
     for body in bodies:
         match read_message(body):
@@ -261,7 +312,6 @@ def handle_naively(world: World, bodies: list[dict[str, Any]]) -> dict[str, list
                 world.trigger.runs.start(request, 0)
             case RunEnded(layout.TRANSFORM_JOB, _, Outcome.SUCCEEDED):
                 world.trigger.runs.start(Request.KPI_TRANSFORMATION, 0)
-    return {"batchItemFailures": []}
 
 
 def play(seed: int, *, losses: bool, naive: bool = False) -> World:
@@ -287,7 +337,7 @@ def test_without_losses_everything_is_done_when_the_messages_are_gone() -> None:
         everything = set(range(1, world.files + 1))
         assert not world.pending, describe(seed, world)
         assert world.curated == world.served == everything, describe(seed, world)
-        assert len(world.runs) <= 2 * world.files + 2, describe(seed, world)
+        assert len(world.runs) <= 2 * world.files + 4, describe(seed, world)
 
 
 def test_with_losses_crashes_and_failures_a_sweep_leaves_no_file_behind() -> None:
@@ -307,11 +357,13 @@ def test_the_shortest_way_to_lose_a_file() -> None:
     for naive in (True, False):
         world = World(random.Random(0), losses=False, naive=naive, calm=True)
         world.arrive()
-        world.deliver(1)
-        (run,) = world.runs
-        world.list_input(run)
-        world.arrive()
-        world.deliver(1)
+        for _ in range(2):
+            world.deliver(1)
+            while world.invocations:
+                world.go_on(world.invocations[0])
+            if world.files == 1:
+                world.list_input(world.runs[0])
+                world.arrive()
         world.drain()
         assert world.pending == ({2} if naive else set())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +18,7 @@ from lakehouse.errors import SettingsError
 from lambdas.start_jobs import handler
 from lambdas.start_jobs.counters import Counters
 from lambdas.start_jobs.decisions import Counts
-from lambdas.start_jobs.messages import Request, UnknownMessageError
+from lambdas.start_jobs.messages import Ask, Request, UnknownMessageError
 from lambdas.start_jobs.runs import Runs
 from lambdas.start_jobs.trigger import Trigger
 
@@ -264,12 +264,50 @@ def test_a_slot_that_is_not_free_yet_brings_the_message_back(pipeline: Pipeline,
     assert pipeline.counts(KPI).requested == 1
 
 
+def test_a_run_that_is_still_listed_as_alive_after_its_end_is_no_reason_to_wait_for_it(pipeline: Pipeline) -> None:
+    pipeline.send(pipeline.put_batch(1))
+    pipeline.send(pipeline.put_batch(2))
+    event = pipeline.end("jr_1")
+    pipeline.glue.runs["jr_1"]["JobRunState"] = "RUNNING"
+    assert pipeline.send(event) == ["0"]
+
+
 def test_an_end_is_acknowledged_when_another_run_is_alive(pipeline: Pipeline) -> None:
     pipeline.send(pipeline.put_batch(1))
     event = pipeline.end("jr_1")
     pipeline.send(pipeline.put_batch(2))
     assert pipeline.glue.alive(TRANSFORM_JOB) == ["jr_2"]
     assert pipeline.send(event) == []
+
+
+def test_a_file_that_arrives_during_the_look_stays_outstanding(pipeline: Pipeline) -> None:
+    """An empty look settles what was asked for before it, not what was asked for meanwhile."""
+    trigger = pipeline.trigger()
+
+    def look_while_a_hint_comes() -> bool:
+        trigger.counters.ask(BATCH)
+        return False
+
+    replace(trigger, has_pending=look_while_a_hint_comes).handle(Ask(BATCH))
+    assert pipeline.counts(BATCH) == Counts(requested=2, succeeded=1)
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "lost"])
+def test_the_kpis_are_asked_for_before_a_success_is_recorded(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """So that a crash between the two leaves the success outstanding, and the sweep asks again."""
+    pipeline.send(pipeline.put_batch())
+    pipeline.consume()
+    event = pipeline.end("jr_1")
+
+    def crash(*_arguments: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(Counters, "succeed", crash)
+    assert pipeline.send(event if state == "SUCCEEDED" else {"request": "sweep"}) == ["0"]
+    assert pipeline.counts(BATCH) == Counts(requested=1, succeeded=0)
+    assert pipeline.counts(KPI).requested == 1
 
 
 # Failures
