@@ -4,8 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aws_cdk import Stack
-from aws_cdk.assertions import Template
 
 from infra.app import build_app
 from infra.configuration import Configuration
@@ -19,16 +17,17 @@ def configuration() -> Configuration:
 
 
 @pytest.fixture(scope="session")
-def templates(configuration: Configuration, tmp_path_factory: pytest.TempPathFactory) -> list[Template]:
+def resources(configuration: Configuration, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Every resource of every stack by its logical id."""
+    # Not at the top: `infra` has to be imported first, since it tells the CDK where Node is.
+    from aws_cdk import Stack  # noqa: PLC0415
+    from aws_cdk.assertions import Template  # noqa: PLC0415
+
     app = build_app(configuration, outdir=str(tmp_path_factory.mktemp("assembly")))
     stacks = [child for child in app.node.children if isinstance(child, Stack)]
-    return [Template.from_stack(stack) for stack in stacks]
-
-
-@pytest.fixture(scope="session")
-def resources(templates: list[Template]) -> dict[str, dict[str, Any]]:
-    """Every resource of every stack by its logical id."""
-    return {name: value for template in templates for name, value in template.to_json()["Resources"].items()}
+    return {
+        name: value for stack in stacks for name, value in Template.from_stack(stack).to_json()["Resources"].items()
+    }
 
 
 @pytest.fixture(scope="session")

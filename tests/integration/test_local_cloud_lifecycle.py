@@ -131,7 +131,7 @@ def test_what_a_crash_left_is_ended_by_the_next_up(tmp_path: Path) -> None:
     assert supervisor is not None
     for process in (supervisor, *supervisor.children()):
         os.kill(process.pid, signal.SIGKILL)
-    assert lifecycle.load(tmp_path) is None
+    wait_until(lambda: lifecycle.load(tmp_path) is None, "the end of the killed processes")
     with lifecycle.up(tmp_path) as again:
         assert again.client("s3").list_buckets()["Buckets"]
     assert_nothing_left(tmp_path, again.record)
