@@ -11,10 +11,10 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup ## Run the whole pipeline on this machine and compare what it serves with the truth
-	@$(BIN)/listenlake demo
+	@$(BIN)/listenlake demo $(ARGS)
 
 test: setup ## Run every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(ARGS)
 
 check: .venv/.installed ## Format, lint, types and import rules, in seconds
 	@$(BIN)/ruff format --check

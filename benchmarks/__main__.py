@@ -1,0 +1,33 @@
+"""`python -m benchmarks [NAME] [--json]`: run one benchmark, or all of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+
+from benchmarks.generating import measure_generating
+from benchmarks.parsing import measure_parsing
+
+BENCHMARKS: dict[str, Callable[[], dict[str, float]]] = {
+    "generating": measure_generating,
+    "parsing": measure_parsing,
+}
+
+
+def main() -> None:
+    """Print each benchmark's figures: one JSON object on one line, or a line a figure."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("name", nargs="?", choices=sorted(BENCHMARKS))
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    figures: dict[str, float] = {}
+    for name in [chosen.name] if chosen.name else sorted(BENCHMARKS):
+        figures |= BENCHMARKS[name]()
+    lines = [json.dumps(figures)] if chosen.json else [f"{name:40} {value:,.2f}" for name, value in figures.items()]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
