@@ -29,9 +29,12 @@ FIELDS: Final = REQUIRED_FIELDS | OPTIONAL_FIELDS
 """JSON type of each known field as Spark's `schema_of_variant` names it. Unknown fields are kept in `extra`."""
 
 LISTEN_TIME_PATTERN: Final = (
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})?$"
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})?(?![\s\S])"
 )
-"""ISO 8601 with `T` or a space; no offset means UTC; digits past the microsecond are cut off."""
+"""ISO 8601 with `T` or a space; no offset means UTC; digits past the microsecond are cut off.
+
+It ends with "no character follows", because `$` also matches before a line feed at the end.
+"""
 
 INGEST_REASONS: Final = {
     "oversize": f"the event is larger than {MAX_EVENT_BYTES} bytes",

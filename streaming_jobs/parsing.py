@@ -14,9 +14,6 @@ from pyspark.sql import functions as F
 from lakehouse import events, listen_rules
 from lakehouse.tables import PROCESSED_LISTENS, REJECTED_RECORDS
 
-# Spark's parser reads the first JSON value of a text and ignores what follows it. Read as the first of two elements,
-# anything that is not exactly one value breaks the list or moves its end.
-_SENTINEL: Final = "listenlake:end"
 _JSON_OPTIONS: Final = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 
 _POSITION: Final = {
@@ -83,16 +80,25 @@ def rejected_records(parsed: DataFrame, batch: str) -> DataFrame:
     return rejects.select(*REJECTED_RECORDS.columns)
 
 
+def _sentinel() -> Column:
+    """A name that no payload holds, since it is made of the payload's own digest.
+
+    Spark's parser reads the first JSON value of a text and ignores what follows it. Read as the first of two elements,
+    the second one with this name, anything that is not exactly one value breaks the list or moves its end.
+    """
+    return F.concat(F.lit("listenlake:end:"), F.sha1("data"))
+
+
 def _pair() -> Column:
     """The payload's members and the sentinel's, each member a variant that keeps its JSON type; null if unreadable."""
-    listed = F.concat(F.lit("["), F.col("payload"), F.lit(f',{{"{_SENTINEL}":0}}]'))
+    listed = F.concat(F.lit("["), F.col("payload"), F.lit(',{"'), _sentinel(), F.lit('":0}]'))
     small_text = (F.octet_length("data") <= events.MAX_EVENT_BYTES) & F.expr("is_valid_utf8(payload)")
     return F.when(small_text, F.from_json(listed, "ARRAY<MAP<STRING, VARIANT>>", _JSON_OPTIONS))
 
 
 def _members() -> Column:
     """The object's members by name; null unless the payload is exactly one object."""
-    is_one_value = (F.size("pair") == 2) & F.map_contains_key(F.get("pair", F.lit(1)), _SENTINEL)
+    is_one_value = (F.size("pair") == 2) & F.map_contains_key(F.get("pair", F.lit(1)), _sentinel())
     return F.when(is_one_value, F.get("pair", F.lit(0)))
 
 
