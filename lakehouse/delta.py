@@ -18,12 +18,15 @@ _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
 
 def open_table(spark: SparkSession, table: Table, uri: str) -> DeltaTable:
-    """Return the Delta table at `uri`, created empty by its contract when it is not there yet."""
+    """Return the Delta table at `uri`, created empty by its contract when it is not there yet.
+
+    A table that somebody follows (`Table.has_change_feed`) gets a change feed.
+    """
     builder = (
         DeltaTable.createIfNotExists(spark)
         .location(uri)
         .addColumns(schema_of(table))
-        .property("delta.enableChangeDataFeed", "true")
+        .property("delta.enableChangeDataFeed", str(table.has_change_feed).lower())
     )
     if table.partition_by:
         builder = builder.partitionedBy(*table.partition_by)

@@ -12,7 +12,8 @@
     │   └── DataLossError        records were trimmed before they were read (`streaming_jobs.kinesis_source`)
     ├── UnknownMessageError      the Lambda can't read a message (`lambdas.start_jobs.messages`)
     ├── SlotNotFreeError         Glue refuses a run although none is alive (`lambdas.start_jobs.trigger`)
-    ├── ProducerError            input can't be replayed, or delivery gave up (`producers`)
+    ├── ProducerError            input can't be replayed (`producers`)
+    │   └── DeliveryError        delivery gave up; it carries the account of what was acknowledged
     └── LocalCloudError          the laptop lacks something, or a deploy failed (`local_cloud`)
 
 Each message says what was expected, what was found and what to do.

@@ -15,12 +15,14 @@ class Table:
         ddl: Columns and types, as Spark DDL.
         key: Columns that identify one row.
         partition_by: Partition columns, outermost first.
+        has_change_feed: Whether a later stage consumes its changes.
     """
 
     name: str
     ddl: str
     key: tuple[str, ...]
     partition_by: tuple[str, ...] = ()
+    has_change_feed: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -49,6 +51,7 @@ arrived_at TIMESTAMP""",
 
 CURATED_LISTENS: Final = Table(
     name="transformed_data_latest",
+    has_change_feed=True,
     key=("event_id", "listen_time"),
     partition_by=("listen_date",),
     ddl="""listen_date DATE,
@@ -83,6 +86,7 @@ ARCHIVED_LISTENS: Final = Table(
 
 DAILY_GENRE_KPIS: Final = Table(
     name="daily_listens",
+    has_change_feed=True,
     key=("listen_date", "track_genre"),
     partition_by=("listen_date",),
     ddl="""listen_date DATE,
@@ -100,6 +104,7 @@ computed_at TIMESTAMP""",
 
 DAILY_TOP_GENRES: Final = Table(
     name="top_genres",
+    has_change_feed=True,
     key=("listen_date",),
     ddl="""listen_date DATE,
 top_genres ARRAY<STRUCT<rank: INT, track_genre: STRING, listen_count: BIGINT>>,
