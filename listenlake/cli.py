@@ -40,8 +40,10 @@ State = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DEFAULT_STATE = PROJECT / ".listenlake"
 
-console = Console(soft_wrap=False)
-errors = Console(stderr=True)
+# A file or a pipe has no width of its own; tables shall not be squeezed into 80 columns there.
+WIDTH = None if sys.stdout.isatty() else 120
+console = Console(width=WIDTH)
+errors = Console(stderr=True, width=WIDTH)
 
 
 def main() -> None:

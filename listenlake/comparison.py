@@ -24,6 +24,7 @@ class Comparison:
         rejects_found: Of these, those that lie there once and under the right reason.
         rejects_unexpected: Records that lie there and must not, or lie there twice.
         differences: The first few, for people.
+        found_by_reason: `rejects_found` by reason.
     """
 
     items_compared: int
@@ -32,6 +33,7 @@ class Comparison:
     rejects_found: int
     rejects_unexpected: int
     differences: tuple[str, ...]
+    found_by_reason: dict[str, int]
 
     @property
     def is_equal(self) -> bool:
@@ -87,6 +89,7 @@ def compare(
         rejects_found=accounted.total(),
         rejects_unexpected=(seen - expected).total(),
         differences=tuple(told[:SHOWN_DIFFERENCES]),
+        found_by_reason=dict(Counter(reason for reason, _, _ in accounted.elements())),
     )
 
 

@@ -90,6 +90,7 @@ class DemoResult:
             "rejects_found": self.comparison.rejects_found,
             "rejects_unexpected": self.comparison.rejects_unexpected,
             "rejects_by_reason": self._counts.rejected,
+            "rejects_found_by_reason": self.comparison.found_by_reason,
             "dropped_by_validation_expected": self._counts.dropped_by_validation,
             "dropped_by_validation_found": self.dropped_by_validation,
             "equal": self.is_equal,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lakehouse.settings import Places
 from listenlake.demo import DemoResult
 from listenlake.served import ServedKpis
 
@@ -23,10 +23,12 @@ class Progress:
 
     def __call__(self, line: str) -> None:
         """Print a step."""
-        self._console.print(f"[dim]{time.monotonic() - self._started:6.1f} s[/dim]  {escape(line)}", highlight=False)
+        self._console.print(
+            f"[dim]{time.monotonic() - self._started:6.1f} s[/dim]  {escape(line)}", highlight=False, soft_wrap=True
+        )
 
 
-def show_demo(console: Console, result: DemoResult, *, state: str, places: Any, kept: bool) -> None:
+def show_demo(console: Console, result: DemoResult, *, state: str, places: Places, kept: bool) -> None:
     """Print the demo's report; the caller prints its last line."""
     stages = Table("stage", "runs or batches", "rows in", "rows out", "seconds", title="Stages")
     for stage in result.stages:
@@ -37,20 +39,30 @@ def show_demo(console: Console, result: DemoResult, *, state: str, places: Any, 
         values = result.freshness[name]
         freshness.add_row(told, *[str(values.get(key, "-")) for key in ("p50", "p95", "max")])
     console.print(freshness)
-    rejects = Table("reason", "expected", title="Rejects in bad-records/")
+    rejects = Table("reason", "expected", "found", title="Rejects in bad-records/")
     for reason, rows in sorted(result.manifest.truth.counts.rejected.items()):
-        rejects.add_row(reason, f"{rows:,}")
+        rejects.add_row(reason, f"{rows:,}", f"{result.comparison.found_by_reason.get(reason, 0):,}")
     console.print(rejects)
     if result.served.charts:
         show_day(console, result.served, str(result.served.charts[-1]["listen_date"]))
-    console.print(f"files  [bold]{state}[/bold]: runs/ has a log for each job run, demo/truth/ what had to come out")
-    console.print(f"data   s3://{places.raw_bucket}, s3://{places.curated_bucket}, s3://{places.presentation_bucket}")
-    if kept:
-        console.print("next   listenlake kpis show --date DATE · listenlake status · listenlake down")
-    else:
-        console.print(
-            "next   listenlake demo --keep, then listenlake kpis show --genre GENRE · --data DIR for your own"
-        )
+    _show_places(console, state=state, places=places, kept=kept)
+
+
+def _show_places(console: Console, *, state: str, places: Places, kept: bool) -> None:
+    buckets = ", ".join(
+        f"s3://{name}" for name in (places.raw_bucket, places.curated_bucket, places.presentation_bucket)
+    )
+    for name, told in (
+        ("files", f"{state}: runs/ has a log for each job run, demo/truth/ what had to come out"),
+        ("data", buckets if kept else f"{buckets} (gone with the local cloud; --keep keeps them)"),
+        (
+            "next",
+            "listenlake kpis show --date DATE · listenlake status · listenlake down"
+            if kept
+            else 'make demo ARGS="--keep", then .venv/bin/listenlake kpis show · make demo ARGS="--data DIR"',
+        ),
+    ):
+        console.print(f"{name:6} {told}", markup=False, highlight=False, soft_wrap=True)
 
 
 def show_day(console: Console, served: ServedKpis, day: str) -> None:
