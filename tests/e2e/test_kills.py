@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lakehouse import layout
 from listenlake.connection import Connection
 from listenlake.demo import DemoSettings, run_demo
@@ -17,6 +19,7 @@ BOUNDARIES = {
 }
 
 
+@pytest.mark.timeout(1500)
 def test_killed_jobs_end_in_equality_with_the_truth(cloud: Cloud, connection: Connection) -> None:
     saboteur = Saboteur(cloud.client("glue"), BOUNDARIES)
     told: list[str] = []
