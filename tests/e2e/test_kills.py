@@ -10,7 +10,7 @@ from listenlake.demo import DemoSettings, run_demo
 from listenlake.served import read_served
 from local_cloud.cloud import Cloud
 from tests.e2e.sabotage import Saboteur
-from tests.e2e.waiting import wait_until_run_ends
+from tests.e2e.waiting import start_when_free, wait_until_run_ends
 
 BOUNDARIES = {
     layout.INGEST_JOB: "manifest_written",
@@ -36,7 +36,7 @@ def test_killed_jobs_end_in_equality_with_the_truth(cloud: Cloud, connection: Co
 def test_a_run_without_new_input_changes_nothing(cloud: Cloud, connection: Connection) -> None:
     before = read_served(connection.client("dynamodb"), connection.places)
     glue = connection.client("glue")
-    for job, arguments in ((layout.TRANSFORM_JOB, {}), (layout.KPI_JOB, {"--mode": "recompute"})):
-        run_id = glue.start_job_run(JobName=job, Arguments=arguments)["JobRunId"]
+    for job, arguments in ((layout.TRANSFORM_JOB, dict[str, str]()), (layout.KPI_JOB, {"--mode": "recompute"})):
+        run_id = start_when_free(glue, job, arguments)
         assert wait_until_run_ends(glue, job, run_id) == "SUCCEEDED"
     assert read_served(connection.client("dynamodb"), connection.places) == before

@@ -25,3 +25,18 @@ def wait_until_run_ends(glue: Any, job: str, run_id: str, *, seconds: float = 18
 
     wait_until(lambda: state() not in ACTIVE, seconds=seconds, what=f"the end of {job} {run_id}")
     return state()
+
+
+def start_when_free(glue: Any, job: str, arguments: dict[str, str], *, seconds: float = 120) -> str:
+    """Start a job as soon as no other run of it lives, and return the run's id."""
+    started: list[str] = []
+
+    def start() -> bool:
+        try:
+            started.append(glue.start_job_run(JobName=job, Arguments=arguments)["JobRunId"])
+        except glue.exceptions.ConcurrentRunsExceededException:
+            return False
+        return True
+
+    wait_until(start, seconds=seconds, what=f"{job} to be free")
+    return started[0]
