@@ -112,7 +112,7 @@ def _read(run: Run[TransformSettings], manifests: list[Manifest]) -> DataFrame:
     frames = [read_micro_batches(run.spark, bucket, micro_batches)]
     for manifest in manifests:
         if manifest.id.generation == BY_HAND:
-            frame = read_by_hand(run.spark, bucket, manifest)
+            frame = read_by_hand(run.spark, run.s3, bucket, manifest)
             if frame is None:
                 quarantine(run.s3, bucket, manifest)
                 run.report.facts.setdefault("unreadable_files", []).append(manifest.files[0].key)

@@ -9,20 +9,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import reduce
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakehouse import events, layout, listen_rules
-from lakehouse.batches import BY_HAND, Manifest
+from lakehouse.batches import BY_HAND, BatchFile, Manifest
 from lakehouse.spark import schema_of
 from lakehouse.tables import PROCESSED_LISTENS
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 logger = logging.getLogger(__name__)
 
+_MAGIC: Final = b"PAR1"
 _PATH: Final = f"{layout.PROCESSED}(generation=[^/]+/batch=[^/]+/)"
 
 
@@ -43,7 +46,7 @@ def read_micro_batches(spark: SparkSession, bucket: str, manifests: Sequence[Man
     )
 
 
-def read_by_hand(spark: SparkSession, bucket: str, manifest: Manifest) -> DataFrame | None:
+def read_by_hand(spark: SparkSession, s3: S3Client, bucket: str, manifest: Manifest) -> DataFrame | None:
     """Read one parquet file that somebody put under `processed-streams/`.
 
     Returns:
@@ -53,11 +56,10 @@ def read_by_hand(spark: SparkSession, bucket: str, manifest: Manifest) -> DataFr
     if manifest.id.generation != BY_HAND:
         raise ValueError(f"{manifest.id} was not put by hand")
     [file] = manifest.files
-    try:
-        found = spark.read.parquet(layout.uri(bucket, file.key))
-    except PySparkException as error:
-        logger.warning("unreadable file", extra={"file": file.key, "error": error.getCondition() or "no parquet"})
+    if not _is_parquet(s3, bucket, file):
+        logger.warning("file is no parquet", extra={"file": file.key})
         return None
+    found = spark.read.parquet(layout.uri(bucket, file.key))
     if missing := [name for name in events.REQUIRED_FIELDS if name not in found.columns]:
         logger.warning("file lacks columns", extra={"file": file.key, "missing": missing})
         return None
@@ -83,6 +85,14 @@ def read_by_hand(spark: SparkSession, bucket: str, manifest: Manifest) -> DataFr
 def union(frames: Sequence[DataFrame]) -> DataFrame:
     """Return the rows of all frames."""
     return reduce(DataFrame.unionByName, frames)
+
+
+def _is_parquet(s3: S3Client, bucket: str, file: BatchFile) -> bool:
+    """Look at both ends: a parquet file begins and ends with its magic number."""
+    if file.size < 3 * len(_MAGIC):
+        return False
+    ends = (f"bytes=0-{len(_MAGIC) - 1}", f"bytes=-{len(_MAGIC)}")
+    return all(s3.get_object(Bucket=bucket, Key=file.key, Range=end)["Body"].read() == _MAGIC for end in ends)
 
 
 def _typed(name: str, found: T.DataType | None, wanted: T.DataType) -> Column:
