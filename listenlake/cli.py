@@ -20,13 +20,14 @@ from lakehouse.errors import ListenlakeError
 from listenlake import screen
 from listenlake.connection import connect, producer_client
 from listenlake.demo import DemoSettings, check_data, first_date, run_demo
+from listenlake.dimensions import put_dimensions
 from listenlake.pipeline import ACTIVE, Pipeline
 from listenlake.served import read_served
 from local_cloud import lifecycle
 from local_cloud.state import PROJECT
 from producers import run as producer
-from producers.catalog import prepare_catalog
 from producers.delivery import DeliverySettings
+from producers.dimension_files import check_dimensions
 from producers.synthetic import SyntheticSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Streaming ETL for music listens, exactly once.")
@@ -128,7 +129,10 @@ def produce(
     start: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First listen date.")] = None,
     dates: Annotated[int, typer.Option(help="Number of listen dates.")] = 3,
     replay: Annotated[list[Path] | None, typer.Option(help="Send the rows of these CSV files instead.")] = None,
-    catalog: Annotated[Path | None, typer.Option(help="Folder of users/ and songs/; made if not there.")] = None,
+    catalog: Annotated[
+        Path | None,
+        typer.Option(help="Folder of users/ and songs/ to put where the jobs read them; made if not there."),
+    ] = None,
     manifest: Annotated[Path | None, typer.Option(help="Folder for the truth manifest.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -147,6 +151,8 @@ def produce(
     signal.signal(signal.SIGINT, lambda *_: target.stop.set())
     if replay:
         users, songs = folder / layout.USERS_KEY, folder / layout.SONGS_KEY
+        check_dimensions(users, songs)
+        put_dimensions(Pipeline(connection), folder, seed=None)
         written = producer.replay(target, replay, users_csv=users, songs_csv=songs, manifest_directory=truth)
     else:
         settings = SyntheticSettings(
@@ -155,7 +161,7 @@ def produce(
             start=start.date() if start else first_date(),
             dates=dates,
         )
-        prepare_dimensions(connection, folder, seed)
+        put_dimensions(Pipeline(connection), folder, seed=seed)
         written = producer.produce(target, settings, catalog_directory=folder, manifest_directory=truth)
     tell(f"{written.delivery['acknowledged']:,} records acknowledged; the truth is in {truth}")
     if as_json:
@@ -249,15 +255,6 @@ def demo(
         console.print(f"listenlake demo: {result.comparison.verdict()}", highlight=False, soft_wrap=True)
     if not result.is_equal:
         raise typer.Exit(1)
-
-
-def prepare_dimensions(connection: Any, folder: Path, seed: int) -> None:
-    """Make the catalog where there is none, and put it where the jobs read it."""
-    sizes = producer.CatalogSettings()
-    prepare_catalog(folder, seed, users=sizes.users, songs=sizes.songs, genres=sizes.genres)
-    pipeline = Pipeline(connection)
-    for key in (layout.USERS_KEY, layout.SONGS_KEY):
-        pipeline.upload(key, (folder / key).read_bytes())
 
 
 def _run_to_end(pipeline: Pipeline, job: str, arguments: dict[str, str]) -> None:

@@ -6,8 +6,6 @@ serve. The demo sends, watches and compares.
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 import time
 from collections.abc import Callable
@@ -16,17 +14,16 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow.compute as pc
-
 from lakehouse import layout
 from lakehouse.errors import ListenlakeError
 from listenlake.comparison import Comparison, compare
 from listenlake.connection import Connection, producer_client
+from listenlake.dimensions import put_dimensions
 from listenlake.freshness import measure_freshness
 from listenlake.pipeline import FAILED, Pipeline
 from listenlake.served import ServedKpis, read_served
+from listenlake.stages import count_dropped, describe_stages
 from producers import run as producer
-from producers.catalog import prepare_catalog
 from producers.delivery import DeliverySettings
 from producers.manifest import TruthManifest
 from producers.synthetic import SyntheticSettings
@@ -160,7 +157,7 @@ def run_demo(connection: Connection, settings: DemoSettings, folder: Path, tell:
         served=served,
         stages=describe_stages(pipeline, manifest),
         freshness=measure_freshness(pipeline, manifest.truth.records),
-        dropped_by_validation=_dropped(pipeline.read_metrics()),
+        dropped_by_validation=count_dropped(pipeline.read_metrics()),
         seconds=round(time.monotonic() - started, 1),
     )
 
@@ -169,10 +166,7 @@ def _send(
     connection: Connection, pipeline: Pipeline, settings: DemoSettings, folder: Path, tell: Tell
 ) -> TruthManifest:
     catalog = settings.data or folder
-    if settings.data is None:
-        prepare_catalog(folder, settings.seed, **_catalog_sizes())
-    for key in (layout.USERS_KEY, layout.SONGS_KEY):
-        pipeline.upload(key, (catalog / key).read_bytes())
+    put_dimensions(pipeline, catalog, seed=settings.seed if settings.data is None else None)
     tell(f"users.csv and songs.csv are in {connection.places.raw_bucket}")
     target = producer.Target(
         producer_client(connection),
@@ -197,11 +191,6 @@ def _send(
 def first_date(today: date | None = None) -> date:
     """Return the first listen date of synthetic listens: the dates end with yesterday."""
     return (today or datetime.now(UTC).date()) - timedelta(days=LISTEN_DATES)
-
-
-def _catalog_sizes() -> dict[str, int]:
-    sizes = producer.CatalogSettings()
-    return {"users": sizes.users, "songs": sizes.songs, "genres": sizes.genres}
 
 
 def _every_third(total: int, tell: Tell) -> Callable[[int, int], None]:
@@ -241,64 +230,3 @@ def _repair(pipeline: Pipeline, failed_seen: set[str], tell: Tell) -> None:
                 failed_seen.add(run["Id"])
                 tell(f"run {run['Id']} of {job} failed: {run.get('ErrorMessage', 'no message')}; sweeping")
                 pipeline.sweep()
-
-
-def describe_stages(pipeline: Pipeline, manifest: TruthManifest) -> list[dict[str, Any]]:
-    """Return rows and seconds of each stage."""
-    batches = pipeline.batches()
-    merges = [report for report in pipeline.reports(layout.TRANSFORM_JOB) if report.get("batches_merged")]
-    kpis = [report for report in pipeline.reports(layout.KPI_JOB) if "validation" in report]
-    counts = manifest.truth.counts
-    return [
-        {
-            "stage": "produce",
-            "runs": 1,
-            "rows_in": counts.sent,
-            "rows_out": counts.acknowledged,
-            "seconds": round(float(manifest.delivery["seconds"]), 1),
-        },
-        {
-            "stage": layout.INGEST_JOB,
-            "runs": len(batches),
-            "rows_in": sum((one.rows or 0) + sum(one.rejected.values()) for one in batches),
-            "rows_out": sum(one.rows or 0 for one in batches),
-            # From the first record sent to the last batch committed: the start of Spark is part of it.
-            "seconds": _span(_first_sent(manifest), batches[-1].committed_at) if batches else 0.0,
-        },
-        {
-            "stage": layout.TRANSFORM_JOB,
-            "runs": len(merges),
-            "rows_in": sum(report["received"] for report in merges),
-            "rows_out": sum(report["accepted"] for report in merges),
-            "seconds": _seconds(merges),
-        },
-        {
-            "stage": layout.KPI_JOB,
-            "runs": len(kpis),
-            "rows_in": sum(report["validation"]["total_rows"] for report in kpis),
-            "rows_out": sum(sum(_written(report)) for report in kpis),
-            "seconds": _seconds(kpis),
-        },
-    ]
-
-
-def _first_sent(manifest: TruthManifest) -> datetime:
-    return datetime.fromtimestamp(pc.min(manifest.truth.records["sent_at"]).as_py(), UTC)
-
-
-def _written(report: dict[str, Any]) -> list[int]:
-    return [writes.get("written", 0) for name, writes in report.items() if name.endswith("_served")]
-
-
-def _seconds(reports: list[dict[str, Any]]) -> float:
-    moments = [(report["started_at"], report["finished_at"]) for report in reports]
-    return round(sum(_span(datetime.fromisoformat(a), datetime.fromisoformat(b)) for a, b in moments), 1)
-
-
-def _span(begin: datetime, end: datetime) -> float:
-    return round((end - begin).total_seconds(), 1)
-
-
-def _dropped(metrics: str) -> int:
-    lines = csv.DictReader(io.StringIO(metrics, newline=""))
-    return sum(int(line["dropped_rows"]) for line in lines if line["mode"] == "incremental")
