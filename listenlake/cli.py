@@ -10,15 +10,16 @@ import sys
 import time
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
+from botocore.exceptions import EndpointConnectionError
 from rich.console import Console
 
 from lakehouse import layout
 from lakehouse.errors import ListenlakeError
 from listenlake import screen
-from listenlake.connection import connect, producer_client
+from listenlake.connection import NotConnectedError, connect, producer_client
 from listenlake.demo import DemoSettings, check_data, first_date, run_demo
 from listenlake.dimensions import put_dimensions
 from listenlake.pipeline import ACTIVE, Pipeline
@@ -30,7 +31,12 @@ from producers.delivery import DeliverySettings
 from producers.dimension_files import check_dimensions
 from producers.synthetic import SyntheticSettings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Streaming ETL for music listens, exactly once.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Streaming ETL for music listens, exactly once.",
+)
 kpis_app = typer.Typer(no_args_is_help=True, help="Compute KPIs, and show what is served.")
 app.add_typer(kpis_app, name="kpis")
 
@@ -53,9 +59,21 @@ def main() -> None:
     try:
         app()
     except ListenlakeError as error:
-        errors.print(f"[bold red]error[/bold red] {type(error).__name__}: ", end="")
-        errors.print(str(error), markup=False, highlight=False)
-        sys.exit(error.exit_code)
+        _fail(error)
+    except EndpointConnectionError as error:
+        _fail(
+            NotConnectedError(
+                expected="the cloud that AWS_ENDPOINT_URL names to answer",
+                found=str(error),
+                do='It may have ended: run `listenlake up`, and `eval "$(listenlake env)"` anew.',
+            )
+        )
+
+
+def _fail(error: ListenlakeError) -> NoReturn:
+    errors.print(f"[bold red]error[/bold red] {type(error).__name__}: ", end="")
+    errors.print(str(error), markup=False, highlight=False)
+    sys.exit(error.exit_code)
 
 
 def _exit_on_signal(number: int, _frame: object) -> None:
