@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import BotoCoreError
 from rich.console import Console
 
 from lakehouse import layout
@@ -60,12 +60,12 @@ def main() -> None:
         app()
     except ListenlakeError as error:
         _fail(error)
-    except EndpointConnectionError as error:
+    except BotoCoreError as error:
         _fail(
             NotConnectedError(
-                expected="the cloud that AWS_ENDPOINT_URL names to answer",
+                expected="region, credentials and an endpoint that answers, as AWS_* name them",
                 found=str(error),
-                do='It may have ended: run `listenlake up`, and `eval "$(listenlake env)"` anew.',
+                do='A local cloud may have ended: run `listenlake up`, and `eval "$(listenlake env)"` anew.',
             )
         )
 
