@@ -11,11 +11,16 @@ from typing import Any, Final
 from lakehouse import layout
 from lakehouse.batches import READ_THREADS, Manifest, has_pending, list_files, read_manifest
 from lakehouse.control import RunReports
+from lakehouse.errors import ListenlakeError
 from listenlake.connection import Connection
 
 ACTIVE: Final = frozenset({"STARTING", "RUNNING", "STOPPING", "WAITING"})
 FAILED: Final = frozenset({"FAILED", "TIMEOUT", "ERROR"})
 BATCH_JOBS: Final = (layout.TRANSFORM_JOB, layout.KPI_JOB)
+
+
+class JobBusyError(ListenlakeError):
+    """Another run of the job is alive."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,19 @@ class Pipeline:
         return RunReports(self._dynamodb, self.places.control_table).list(job)
 
     def start(self, job: str, arguments: dict[str, str] | None = None) -> str:
-        """Start a job and return the run's id."""
-        return str(self._glue.start_job_run(JobName=job, Arguments=arguments or {})["JobRunId"])
+        """Start a job and return the run's id.
+
+        Raises:
+            JobBusyError: A run of it is alive.
+        """
+        try:
+            return str(self._glue.start_job_run(JobName=job, Arguments=arguments or {})["JobRunId"])
+        except self._glue.exceptions.ConcurrentRunsExceededException:
+            raise JobBusyError(
+                expected=f"no other run of {job}",
+                found="one that is alive",
+                do="Let it finish (`listenlake status` shows it) and start this one again; nothing was written.",
+            ) from None
 
     def stop(self, job: str) -> None:
         """Ask every run of a job to finish."""
