@@ -1,11 +1,14 @@
 """What is handed to delivery, and the columns that say what each record holds.
 
-`Source` is the seam between makers (synthetic stream, replay) and the rest: records in order, made as they are
-needed, and one row of facts per record.
+`Source` is the seam between makers (synthetic stream, replay) and the rest: events in order, made as they are needed,
+and one row of facts per event. Events are shared out to lanes by their key, so that any number of processes sends the
+same bytes and the events of one key never overtake each other.
 """
 
 from __future__ import annotations
 
+import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -40,21 +43,51 @@ RAW_FACTS: Final = pa.schema(
 """Facts of a replayed record: texts as they were read, null where absent. `producers.judgement` judges them."""
 
 
-class Record(NamedTuple):
-    """One Kinesis record to send."""
+@dataclass(frozen=True)
+class Lanes:
+    """The lanes of a delivery and those of them that this process sends.
 
-    payload: bytes
-    partition_key: str
+    Attributes:
+        total: Lanes of all processes.
+        mine: Numbers of the lanes to make events for, below `total`.
+    """
+
+    total: int = 1
+    mine: tuple[int, ...] = (0,)
+
+
+def lane_of(key: str, lanes: int) -> int:
+    """Return the lane of a key: the same in every process and every run."""
+    return zlib.crc32(key.encode()) % lanes
+
+
+class Chunk(NamedTuple):
+    """Successive events of one lane, one entry per event in each list.
+
+    Attributes:
+        lane: Number of the lane.
+        positions: Place of each event in the whole stream, from 0; ascending.
+        payloads: Bytes of each event.
+        keys: Partition key of each event.
+    """
+
+    lane: int
+    positions: list[int]
+    payloads: list[bytes]
+    keys: list[str]
 
 
 class Source(Protocol):
     """Something to send."""
 
     def __len__(self) -> int:
-        """Number of records."""
+        """Number of events in the whole stream."""
 
-    def records(self) -> Iterator[Record]:
-        """Yield the records in order."""
+    def chunks(self, lanes: Lanes) -> Iterator[Chunk]:
+        """Yield the events of the asked lanes; positions ascend within a lane and from one round of lanes to the next.
+
+        An iteration may be repeated; it then gives the same.
+        """
 
     def facts(self) -> pa.Table:
-        """Return one row per record, in the same order, by `FACTS` or `RAW_FACTS`."""
+        """Return one row per event, in order of position, by `FACTS` or `RAW_FACTS`."""
