@@ -6,6 +6,7 @@ rules is `lakehouse.listen_rules`; a property test holds both to the same answer
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -58,7 +59,32 @@ ENRICHMENT_REASONS: Final = {
 
 DIMENSION_REASONS: Final = {"malformed_row": "a row of a dimension file does not fit its columns"}
 
+BETWEEN_EVENTS_PATTERN: Final = r"\}\r?\n\{"
+"""What tells a record of several events from a record of one: `}`, an end of line, `{`, anywhere in its bytes."""
+
+_BETWEEN_EVENTS: Final = re.compile(BETWEEN_EVENTS_PATTERN.encode())
+
 EVENT_ID_NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "https://listenlake.dev/listen")
+
+
+def split_events(data: bytes) -> list[tuple[int, bytes]]:
+    r"""Return the events of one Kinesis record with their line numbers.
+
+    A record that holds `}` LF `{` or `}` CR LF `{` anywhere is JSON Lines, one event a line. The rule can't take one
+    event for many: in a JSON document a comma stands between `}` and `{`, and a line feed within a text is escaped.
+    JSON Lines are split at every LF; one CR at the end of a line is dropped, then empty lines are skipped. Any other
+    record, of whatever bytes, is one event: all of it, on line 1.
+
+    Args:
+        data: The record's bytes.
+
+    Returns:
+        (line, event) in order. Lines are counted from 1, empty ones too, as an editor shows them.
+    """
+    if _BETWEEN_EVENTS.search(data) is None:
+        return [(1, data)]
+    lines = enumerate((line.removesuffix(b"\r") for line in data.split(b"\n")), start=1)
+    return [(number, line) for number, line in lines if line]
 
 
 def derive_event_id(user_id: int, track_id: str, listen_time: datetime) -> str:
