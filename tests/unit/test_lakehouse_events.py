@@ -1,4 +1,5 @@
-"""The id of an event without one, and the events of one record. The vectors come from `sha1sum` and RFC 9562 §5.5 by hand."""
+"""The id of an event without one, and the events of one record. The vectors of the id come from
+`sha1sum` and RFC 9562 §5.5 by hand."""
 
 from __future__ import annotations
 
