@@ -42,4 +42,6 @@ def local_target(cloud: Cloud, stream: str | None = None) -> Target:
         dynamodb=cloud.client("dynamodb"),
         environment=base_environment(host_environment()) | cloud.environment,
         java=Path(cloud.environment["JAVA_HOME"]) / "bin" / "java",
+        # The emulator writes arrival times in seconds into CBOR, where the client reads milliseconds.
+        java_options=("-Daws.cborEnabled=false",),
     )
