@@ -16,6 +16,7 @@ import numpy as np
 from lakehouse import layout
 from lakehouse.tables import SONGS, USERS
 from producers.errors import ProducerError
+from producers.shape import USUAL_DURATION_MS
 from producers.vocabulary import ADJECTIVES, AWKWARD_TITLES, COUNTRIES, FAMILY_NAMES, GENRES, GIVEN_NAMES, NOUNS
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ AWKWARD_SHARE: Final = 0.15
 BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 TRACK_ID_LENGTH: Final = 22
 FIRST_USER_ID: Final = 1_000
+TRACK_ID: Final = SONGS.columns.index("track_id")
+DURATION_MS: Final = SONGS.columns.index("duration_ms")
 INVALID_CELLS: Final = (
     ("track_genre", ""),
     ("track_name", ""),
@@ -55,7 +58,16 @@ class Catalog:
     @property
     def track_ids(self) -> list[str]:
         """Every track, once."""
-        return list(dict.fromkeys(row[1] for row in self.songs))
+        return list(dict.fromkeys(row[TRACK_ID] for row in self.songs))
+
+    @property
+    def durations_ms(self) -> list[int]:
+        """How long each track of `track_ids` lasts: by its first row, and as usual where that names no duration."""
+        durations: dict[str, int] = {}
+        for row in self.songs:
+            text = row[DURATION_MS]
+            durations.setdefault(row[TRACK_ID], (int(text) if text.isdecimal() else 0) or USUAL_DURATION_MS)
+        return list(durations.values())
 
 
 def build_catalog(seed: int, *, users: int = 1_200, songs: int = 6_000, genres: int = len(GENRES)) -> Catalog:

@@ -1,28 +1,34 @@
 """Faults with a known answer: which record of a stream is which kind of fault, and what must become of it.
 
-A plan is made before any byte is: it says for each record which listen it tells of and how it is spoiled. Faults
-never meet in one listen: an event that is late, malformed or unknown is never sent again.
+A plan is made, block by block, before any byte is: it says for each record which listen it tells of and how it is
+spoiled. Faults never meet in one listen: an event that is late, malformed or unknown is never sent again. Repeats
+stay in their block.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from producers.errors import ProducerError
-from producers.listens import Ints, Wording
+from producers.malformed import MALFORMATIONS
+from producers.wording import Wording
+
+if TYPE_CHECKING:
+    from producers.shape import Ints
 
 CONFLICT_DISTANCE: Final = 2_000
 """Records between a listen and the one that contradicts it: more than a PutRecords batch, so it arrives later."""
 DUPLICATE_DISTANCE: Final = 5_000
+DISPLACEMENT: Final = 3_000
+"""Most records by which a listen that is out of order comes later."""
 EVERY_KIND_FROM: Final = 1_000
 """Number of events from which each kind with a rate above zero occurs at least once."""
 SHORTEST_DELAY_S: Final = 120.0
 LONGEST_DELAY_S: Final = 3 * 86_400.0
-MICROS: Final = 1_000_000
 
 
 class Kind(IntEnum):
@@ -30,36 +36,69 @@ class Kind(IntEnum):
 
     LISTEN = 0
     LATE = 1
-    MALFORMED = 2
-    UNKNOWN_USER = 3
-    UNKNOWN_TRACK = 4
-    DUPLICATE = 5
-    CONFLICTING_DUPLICATE = 6
+    OUT_OF_ORDER = 2
+    MALFORMED = 3
+    OVERSIZE = 4
+    WRONG_ENCODING = 5
+    UNKNOWN_USER = 6
+    UNKNOWN_TRACK = 7
+    DUPLICATE = 8
+    REPHRASED_DUPLICATE = 9
+    CONFLICTING_DUPLICATE = 10
 
 
 EXPECTED: Final = {
     Kind.LISTEN: "accepted",
     Kind.LATE: "accepted",
+    Kind.OUT_OF_ORDER: "accepted",
     Kind.UNKNOWN_USER: "unknown_user",
     Kind.UNKNOWN_TRACK: "unknown_track",
     Kind.DUPLICATE: "duplicate",
+    Kind.REPHRASED_DUPLICATE: "duplicate",
     Kind.CONFLICTING_DUPLICATE: "conflicting_duplicate",
 }
-"""What must become of each kind; a malformed record's reason depends on the way it is broken."""
+"""What must become of each kind; the reason of one of `MALFORMED_WAYS` depends on the way it is broken."""
+MALFORMED_WAYS: Final = {
+    Kind.MALFORMED: tuple(way for way in MALFORMATIONS if way.reason not in ("oversize", "invalid_utf8")),
+    Kind.OVERSIZE: tuple(way for way in MALFORMATIONS if way.reason == "oversize"),
+    Kind.WRONG_ENCODING: tuple(way for way in MALFORMATIONS if way.reason == "invalid_utf8"),
+}
+"""Ways to break an event, in turn, of the kinds that are no event."""
+SPOILED: Final = (Kind.LATE, *MALFORMED_WAYS, Kind.UNKNOWN_USER, Kind.UNKNOWN_TRACK)
+REPEATS: Final = (Kind.DUPLICATE, Kind.REPHRASED_DUPLICATE, Kind.CONFLICTING_DUPLICATE)
+
+Counts = dict[Kind, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaultRates:
-    """Share of all records that each kind of fault gets."""
+    """Share of all records that each kind of fault gets.
+
+    Attributes:
+        late: Listens of minutes to days before.
+        out_of_order: Listens that come up to thousands of records later.
+        malformed: Events that are broken in one of many ways, save the next two.
+        oversize: Events above the size limit.
+        wrong_encoding: Events that are no UTF-8.
+        unknown_user: Listens of a user who is in no dimension file.
+        unknown_track: Listens of a track that is in no dimension file.
+        duplicate: Repeats with the same bytes.
+        rephrased_duplicate: Repeats of the same listen in other bytes.
+        conflicting_duplicate: Repeats of an event id and time with another track.
+    """
 
     late: float = 0.02
-    malformed: float = 0.005
+    out_of_order: float = 0.005
+    malformed: float = 0.0045
+    oversize: float = 0.0001
+    wrong_encoding: float = 0.0004
     unknown_user: float = 0.002
     unknown_track: float = 0.002
-    duplicate: float = 0.01
+    duplicate: float = 0.008
+    rephrased_duplicate: float = 0.002
     conflicting_duplicate: float = 0.001
 
-    def count(self, events: int) -> dict[Kind, int]:
+    def count(self, events: int) -> Counts:
         """Return how many of `events` records are of each kind of fault."""
         rates = {Kind[item.name.upper()]: float(getattr(self, item.name)) for item in fields(self)}
         least = 1 if events >= EVERY_KIND_FROM else 0
@@ -73,67 +112,73 @@ class FaultPlan:
     Attributes:
         listen: Per record, the index of the listen it tells of.
         kind: Per record, a `Kind`.
+        way: Per record, which of the ways to be of that kind; 0 for most.
     """
 
     listen: Ints
     kind: Ints
+    way: Ints
 
 
-def count_listens(events: int, rates: FaultRates) -> int:
-    """Return how many listens `events` records tell of: each repeat tells of another record's listen."""
-    counts = rates.count(events)
-    return events - counts[Kind.DUPLICATE] - counts[Kind.CONFLICTING_DUPLICATE]
+def count_repeats(counts: Counts) -> int:
+    """Return how many records tell of another record's listen."""
+    return sum(counts[kind] for kind in REPEATS)
 
 
-def plan_faults(seed: int, events: int, rates: FaultRates, wording: Ints) -> FaultPlan:
-    """Decide what each record is.
+def plan_faults(rng: np.random.Generator, before: Counts, after: Counts, wording: Ints) -> FaultPlan:
+    """Decide what each record of a block is.
 
     Args:
-        seed: Same seed and arguments, same plan.
-        events: Number of records, repeats included.
-        rates: Share of each kind.
-        wording: `Listens.wording` of the `count_listens` listens.
+        rng: Source of the decisions.
+        before: Faults of each kind in the blocks before this one.
+        after: Faults of each kind up to the end of this block.
+        wording: `Wording` of the block's listens.
 
     Raises:
-        ProducerError: The rates ask for more repeats than there are plain listens.
+        ProducerError: There are more faults than the block has plain listens for.
     """
-    rng = np.random.default_rng([seed, 4])
-    counts = rates.count(events)
+    counts = {kind: after[kind] - before[kind] for kind in after}
     listens = len(wording)
     kind = np.full(listens, Kind.LISTEN, dtype=np.int64)
     free = rng.permutation(listens)
-    for spoiled in (Kind.LATE, Kind.MALFORMED, Kind.UNKNOWN_USER, Kind.UNKNOWN_TRACK):
+    for spoiled in SPOILED:
         kind[free[: counts[spoiled]]] = spoiled
         free = free[counts[spoiled] :]
-    # A listen can only be contradicted by its own id, and early enough for the contradiction to come well after it.
-    early = max(listens // 2, listens - 2 * CONFLICT_DISTANCE)
-    can_conflict = (wording[free] != Wording.NO_EVENT_ID) & (free < early)
-    conflicted = free[can_conflict][: counts[Kind.CONFLICTING_DUPLICATE]]
-    repeated = np.setdiff1d(free, conflicted, assume_unique=True)
-    repeated = rng.permutation(repeated)[: counts[Kind.DUPLICATE]]
+    # Only what is early enough can come well after its place; a listen can only be contradicted by its own id.
+    early = free[free < max(listens // 2, listens - 2 * CONFLICT_DISTANCE)]
+    displaced, early = np.split(early, [counts[Kind.OUT_OF_ORDER]])
+    kind[displaced] = Kind.OUT_OF_ORDER
+    conflicted = early[wording[early] != Wording.NO_EVENT_ID][: counts[Kind.CONFLICTING_DUPLICATE]]
+    plain = np.setdiff1d(free, np.concatenate([displaced, conflicted]), assume_unique=True)
+    repeated = rng.permutation(plain)[: counts[Kind.DUPLICATE] + counts[Kind.REPHRASED_DUPLICATE]]
+    if np.count_nonzero(kind) + len(repeated) + len(conflicted) != sum(counts.values()):
+        raise ProducerError(
+            expected="fault rates that leave enough plain listens to repeat",
+            found=f"{sum(counts.values())} faults over {listens} listens",
+            do="Lower the rates; 0.3 in all always fits.",
+        )
+    place = np.arange(listens, dtype=np.float64)
+    place[displaced] += rng.integers(1, DISPLACEMENT, len(displaced)) + 0.5
     # Half of the repeats follow at once, as a retry would; the rest come any time later.
     distance = np.where(rng.random(len(repeated)) < 0.5, 1, rng.integers(1, DUPLICATE_DISTANCE, len(repeated)))
     contradicted_after = CONFLICT_DISTANCE + rng.integers(0, CONFLICT_DISTANCE, len(conflicted))
-    place = np.concatenate([np.arange(listens), repeated + distance + 0.5, conflicted + contradicted_after + 0.5])
-    if len(place) != events:
-        raise ProducerError(
-            expected="fault rates that leave enough plain listens to repeat",
-            found=f"{rates} for {events} events",
-            do="Lower the rates; 0.3 in all always fits.",
-        )
+    place = np.concatenate([place, repeated + distance + 0.5, conflicted + contradicted_after + 0.5])
     order = np.argsort(place, kind="stable")
-    repeats = [np.full(len(repeated), Kind.DUPLICATE), np.full(len(conflicted), Kind.CONFLICTING_DUPLICATE)]
-    return FaultPlan(
-        listen=np.concatenate([np.arange(listens), repeated, conflicted])[order],
-        kind=np.concatenate([kind, *repeats])[order],
-    )
+    repeats = np.repeat(REPEATS, [counts[repeat] for repeat in REPEATS])
+    kind = np.concatenate([kind, repeats])[order]
+    listen = np.concatenate([np.arange(listens), repeated, conflicted])[order]
+    return FaultPlan(listen=listen, kind=kind, way=_number_ways(kind, before))
 
 
-def delay_late(seed: int, plan: FaultPlan, listen_time: Ints) -> Ints:
-    """Return the listen times with late listens moved back, minutes to days, so that they arrive after newer ones."""
-    rng = np.random.default_rng([seed, 5])
-    late = plan.listen[plan.kind == Kind.LATE]
-    seconds = np.exp(rng.uniform(np.log(SHORTEST_DELAY_S), np.log(LONGEST_DELAY_S), len(late)))
-    moved = listen_time.copy()
-    moved[late] -= (seconds * 1_000).astype(np.int64) * (MICROS // 1_000)
-    return moved
+def draw_delays_ms(rng: np.random.Generator, count: int) -> Ints:
+    """Return how far `count` late listens lie back, minutes to days."""
+    return (np.exp(rng.uniform(np.log(SHORTEST_DELAY_S), np.log(LONGEST_DELAY_S), count)) * 1_000).astype(np.int64)
+
+
+def _number_ways(kind: Ints, before: Counts) -> Ints:
+    """Number the records of each kind that has several ways, on from those of the blocks before."""
+    way = np.zeros(len(kind), dtype=np.int64)
+    for varied in (*MALFORMED_WAYS, Kind.REPHRASED_DUPLICATE):
+        places = np.flatnonzero(kind == varied)
+        way[places] = before[varied] + np.arange(len(places))
+    return way

@@ -64,7 +64,7 @@ MALFORMATIONS: Final = tuple(
         ("array", "invalid_json", lambda event: b"[" + encode(event) + b"]"),
         ("scalar", "invalid_json", lambda event: encode(event["track_id"])),
         ("trailing_garbage", "invalid_json", lambda event: encode(event) + b"}"),
-        ("two_objects", "invalid_json", lambda event: encode(event) + b"\n" + encode(event)),
+        ("two_objects", "invalid_json", lambda event: encode(event) + b" " + encode(event)),
         ("empty", "invalid_json", lambda _: b""),
         ("user_id_absent", "missing_field", _without("user_id")),
         ("track_id_null", "missing_field", _with(track_id=None)),

@@ -15,7 +15,7 @@ import pyarrow as pa
 from lakehouse.events import FIELDS, REQUIRED_FIELDS
 from producers.errors import ProducerError
 from producers.malformed import JSON
-from producers.records import RAW_FACTS, Record
+from producers.records import RAW_FACTS, Chunk, Lanes, lane_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 INTEGER: Final = re.compile(r"[+-]?0{0,64}[0-9]{1,19}", re.ASCII)
 MAX_PARTITION_KEY_LENGTH: Final = 256
+CHUNK: Final = 2_000
+"""Rows encoded at a time."""
 NO_USER: Final = "-"
 """Partition key of rows without a user."""
 
@@ -57,12 +59,19 @@ class Replay:
         """Number of rows."""
         return len(self._rows)
 
-    def records(self) -> Iterator[Record]:
-        """Yield one record per row."""
-        for row in self._rows:
-            event = _build_event(row)
-            user = str(event.get("user_id", NO_USER))
-            yield Record(_encode(event), _replace_undecodable(user)[:MAX_PARTITION_KEY_LENGTH])
+    def chunks(self, lanes: Lanes) -> Iterator[Chunk]:
+        """Yield the rows of the asked lanes as events; one without a user has the key `NO_USER`."""
+        for first in range(0, len(self._rows), CHUNK):
+            made: dict[int, Chunk] = {lane: Chunk(lane, [], [], []) for lane in sorted(lanes.mine)}
+            for position, row in enumerate(self._rows[first : first + CHUNK], start=first):
+                event = _build_event(row)
+                key = _replace_undecodable(str(event.get("user_id", NO_USER)))[:MAX_PARTITION_KEY_LENGTH]
+                chunk = made.get(lane_of(key, lanes.total))
+                if chunk:
+                    chunk.positions.append(position)
+                    chunk.payloads.append(_encode(event))
+                    chunk.keys.append(key)
+            yield from (chunk for chunk in made.values() if chunk.positions)
 
     def facts(self) -> pa.Table:
         """Return one row per record: its size, whether it is UTF-8, and the texts as they were read."""

@@ -1,12 +1,13 @@
 """The synthetic stream: listens, worded and spoiled by plan, encoded chunk by chunk.
 
-Same seed, settings and catalog, same bytes. Facts come from the plan and never from reading the bytes back.
+Same seed, settings and catalog, same bytes, however many lanes and processes share them: every process draws the
+columns of all records, and encodes those of its lanes. Facts come from the columns and never from reading bytes back.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -14,21 +15,26 @@ import pyarrow as pa
 
 from lakehouse.events import derive_event_id
 from producers.catalog import build_track_id
-from producers.faults import EXPECTED, FaultRates, Kind, count_listens, delay_late, plan_faults
-from producers.listens import PLATFORMS, Ints, Listens, Wording, build_event_ids, build_listens
-from producers.malformed import JSON, MALFORMATIONS, Event, Malformation, encode
-from producers.records import FACTS, Record
+from producers.encoding import Encoder, Records, build_event_ids
+from producers.errors import ProducerError
+from producers.faults import EXPECTED, MALFORMED_WAYS, FaultRates, Kind, count_repeats, draw_delays_ms, plan_faults
+from producers.listens import ListenSettings, draw_listens
+from producers.records import FACTS, Chunk, Lanes, lane_of
+from producers.shape import ListenShape
+from producers.wording import Wording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from producers.catalog import Catalog
+    from producers.sessions import Listens
+    from producers.shape import Ints
 
-CHUNK: Final = 10_000
-"""Records encoded at a time: memory for payloads stays flat."""
+CHUNK: Final = 2_000
+"""Most records encoded at a time: few enough for the processor's cache."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-OFFSETS_MINUTES: Final = (120, -300, 330, 840)
-SCHEMA_VERSION: Final = 1
+UNKNOWN: Final = 1_000
+"""Numbers of users and of tracks that are in no dimension file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +45,11 @@ class SyntheticSettings:
         seed: Seed of listens, faults and payloads.
         events: Number of records, faults and repeats included.
         start: First UTC listen date; late listens may lie up to three days before.
-        dates: Number of listen dates.
+        dates: Number of listen dates; sessions begin within them, the last ones may run on for hours.
         rates: Share of each kind of fault.
+        shape: How people listen.
+        start_s: Seconds after the midnight that begins `start` at which the first session begins.
+        span_s: Seconds within which sessions begin; the whole `dates` where there is none.
     """
 
     seed: int
@@ -48,130 +57,162 @@ class SyntheticSettings:
     start: date
     dates: int = 3
     rates: FaultRates = field(default_factory=FaultRates)
+    shape: ListenShape = field(default_factory=ListenShape)
+    start_s: float = 0.0
+    span_s: float | None = None
+
+    @property
+    def begin(self) -> datetime:
+        """When the first sessions begin."""
+        return datetime(self.start.year, self.start.month, self.start.day, tzinfo=UTC) + timedelta(seconds=self.start_s)
+
+    @property
+    def end(self) -> datetime:
+        """When the last sessions begin; their listens end within a day of it."""
+        return self.begin + timedelta(seconds=self.dates * 86_400.0 if self.span_s is None else self.span_s)
 
 
 class SyntheticStream:
     """A seeded stream of listens over one catalog."""
 
     def __init__(self, catalog: Catalog, settings: SyntheticSettings) -> None:
-        """Draw and plan everything but the bytes."""
+        """Prepare the tables and try the first block.
+
+        Raises:
+            ProducerError: So few users can't hear so much, or the rates leave nothing to repeat.
+        """
+        rng = np.random.default_rng([settings.seed, 6])
         users, tracks = catalog.user_ids, catalog.track_ids
-        listens = build_listens(
-            settings.seed,
-            count_listens(settings.events, settings.rates),
+        if len(tracks) < 2:
+            raise ProducerError(expected="two tracks or more", found=f"{len(tracks)}", do="Name a larger catalog.")
+        durations = catalog.durations_ms
+        self._settings = settings
+        self._tracks = len(tracks)
+        self._users = len(users)
+        self._user_ids = np.array([*users, *range(max(users) + 1, max(users) + 1 + UNKNOWN)], dtype=np.int64)
+        self._track_ids = np.array([*tracks, *_build_unknown_tracks(rng, set(tracks))], dtype=object)
+        self._keys = np.array([str(user) for user in self._user_ids.tolist()], dtype=object)
+        self._encoder = Encoder(self._user_ids.tolist(), self._track_ids.tolist(), max(durations))
+        self._counts = settings.rates.count(settings.events)
+        self._listens = ListenSettings(
+            seed=settings.seed,
+            count=settings.events - count_repeats(self._counts),
             users=len(users),
-            tracks=len(tracks),
-            start=settings.start,
-            dates=settings.dates,
+            durations_ms=durations,
+            begin_ms=int(settings.begin.timestamp() * 1_000),
+            end_ms=int(settings.end.timestamp() * 1_000),
+            shape=settings.shape,
         )
-        plan = plan_faults(settings.seed, settings.events, settings.rates, listens.wording)
-        self._listens: Listens = listens.with_listen_time(delay_late(settings.seed, plan, listens.listen_time))
-        self._listen, self._kind = plan.listen, plan.kind
-        self._way = np.cumsum(plan.kind == Kind.MALFORMED) - 1
-        self._event_ids = build_event_ids(settings.seed, self._listens.listen_time)
-        self._user_ids, self._track_ids = self._spoil_references(settings.seed, users, tracks)
-        self._track_texts = {track: JSON.encode(track) for track in set(self._track_ids)}
-        self._complete_event_ids()
+        next(self._blocks())
 
     def __len__(self) -> int:
         """Number of records."""
-        return len(self._kind)
+        return self._settings.events
 
-    def records(self) -> Iterator[Record]:
-        """Yield the records in order."""
-        for first in range(0, len(self), CHUNK):
-            yield from self._encode(first, min(first + CHUNK, len(self)))
+    def chunks(self, lanes: Lanes) -> Iterator[Chunk]:
+        """Yield the records of the asked lanes, at most `CHUNK` at a time."""
+        lane_of_user = np.array([lane_of(key, lanes.total) for key in self._keys])
+        first = 0
+        for block in self._blocks():
+            for begin in range(0, len(block), CHUNK * lanes.total):
+                lane = lane_of_user[block.user[begin : begin + CHUNK * lanes.total]]
+                for mine in sorted(lanes.mine):
+                    rows = begin + np.flatnonzero(lane == mine)
+                    for part in range(0, len(rows), CHUNK):
+                        yield self._encode(mine, first, block, rows[part : part + CHUNK])
+            first += len(block)
 
     def facts(self) -> pa.Table:
         """Return one row per record."""
-        kinds, listens = self._kind.tolist(), self._listen.tolist()
-        well_formed = self._kind != Kind.MALFORMED
-        ways = self._way.tolist()
-        malformed = [kind == Kind.MALFORMED for kind in kinds]
-        names = [_way(ways[i]).name if bad else Kind(kinds[i]).name.lower() for i, bad in enumerate(malformed)]
-        expected = [_way(ways[i]).reason if bad else EXPECTED[Kind(kinds[i])] for i, bad in enumerate(malformed)]
-        columns = [
-            pa.array(names),
-            pa.array(expected),
-            pa.array([None if bad else self._event_ids[n] for n, bad in zip(listens, malformed, strict=True)]),
-            pa.array(self._user_ids, mask=~well_formed),
-            pa.array([None if bad else track for track, bad in zip(self._track_ids, malformed, strict=True)]),
-            pa.array(self._listens.listen_time[self._listen], mask=~well_formed),
-        ]
-        return pa.table(columns, schema=FACTS)
+        return pa.Table.from_batches(self.fact_batches(), schema=FACTS)
 
-    def _spoil_references(self, seed: int, users: list[int], tracks: list[str]) -> tuple[Ints, list[str]]:
-        """Return user and track id per record: unknown ones, and another track where a record contradicts."""
-        rng = np.random.default_rng([seed, 6])
-        user_ids = np.array(users, dtype=np.int64)[self._listens.user][self._listen]
-        unknown = np.flatnonzero(self._kind == Kind.UNKNOWN_USER)
-        user_ids[unknown] = max(users) + 1 + rng.integers(0, 1_000, len(unknown))
-        track = self._listens.track[self._listen]
-        conflicts = self._kind == Kind.CONFLICTING_DUPLICATE
-        track[conflicts] = (track[conflicts] + 1) % len(tracks)
-        track_ids = [tracks[number] for number in track.tolist()]
-        known = set(tracks)
-        for place in np.flatnonzero(self._kind == Kind.UNKNOWN_TRACK).tolist():
-            track_ids[place] = next(found for found in iter(lambda: build_track_id(rng), "") if found not in known)
-        return user_ids, track_ids
+    def fact_batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of `facts` block by block."""
+        for block in self._blocks():
+            yield self._state_facts(block)
 
-    def _complete_event_ids(self) -> None:
-        """Give events without an id the one that everybody derives for them."""
-        without = np.flatnonzero(self._listens.wording[self._listen] == Wording.NO_EVENT_ID)
-        for place in without.tolist():
-            number = int(self._listen[place])
-            moment = EPOCH + timedelta(microseconds=int(self._listens.listen_time[number]))
-            self._event_ids[number] = derive_event_id(int(self._user_ids[place]), self._track_ids[place], moment)
+    def _encode(self, lane: int, first: int, block: Records, rows: Ints) -> Chunk:
+        keys: list[str] = self._keys[block.user[rows]].tolist()
+        return Chunk(lane, (first + rows).tolist(), self._encoder.encode(block.take(rows)), keys)
 
-    def _encode(self, first: int, end: int) -> Iterator[Record]:
-        listens = self._listens
-        number = self._listen[first:end]
-        times = np.datetime_as_string(listens.listen_time[number].astype("datetime64[us]"), unit="ms").tolist()
-        plain = (listens.wording[number] == Wording.PLAIN) & (self._kind[first:end] != Kind.MALFORMED)
-        columns = zip(
-            range(first, end),
-            number.tolist(),
-            plain.tolist(),
-            self._user_ids[first:end].tolist(),
-            times,
-            listens.played_ms[number].tolist(),
-            [PLATFORMS[index] for index in listens.platform[number].tolist()],
-            listens.session[number].tolist(),
-            strict=True,
+    def _blocks(self) -> Iterator[Records]:
+        done = 0
+        for number, listens in enumerate(draw_listens(self._listens)):
+            rng = np.random.default_rng([self._settings.seed, 4, number])
+            yield self._spoil(rng, listens, done)
+            done += len(listens)
+
+    def _spoil(self, rng: np.random.Generator, listens: Listens, done: int) -> Records:
+        """Word the listens of a block, plan its faults and apply those that show in the columns."""
+        count = len(listens)
+        others = len(Wording) - 1
+        wording = 1 + (rng.random(count) * others / max(self._settings.shape.other_wordings, 1e-12)).astype(np.int64)
+        wording[wording > others] = Wording.PLAIN
+        before = {kind: total * done // self._listens.count for kind, total in self._counts.items()}
+        after = {kind: total * (done + count) // self._listens.count for kind, total in self._counts.items()}
+        plan = plan_faults(rng, before, after, wording)
+        time = listens["time"].copy()
+        late = plan.listen[plan.kind == Kind.LATE]
+        time[late] -= draw_delays_ms(rng, len(late))
+        time -= np.where(wording == Wording.SPACE_TIME, time % 1_000, 0)
+        user, track = listens["user"][plan.listen], listens["track"][plan.listen]
+        unknown = np.flatnonzero(plan.kind == Kind.UNKNOWN_USER)
+        user[unknown] = self._users + rng.integers(0, UNKNOWN, len(unknown))
+        unknown = np.flatnonzero(plan.kind == Kind.UNKNOWN_TRACK)
+        track[unknown] = self._tracks + rng.integers(0, UNKNOWN, len(unknown))
+        conflicts = plan.kind == Kind.CONFLICTING_DUPLICATE
+        track[conflicts] = (track[conflicts] + 1) % self._tracks
+        return Records(
+            kind=plan.kind,
+            way=plan.way,
+            user=user,
+            track=track,
+            time=time[plan.listen],
+            played_ms=listens["played_ms"][plan.listen],
+            session=listens["session"][plan.listen],
+            platform=listens["platform"][plan.listen],
+            wording=wording[plan.listen],
+            random=rng.integers(0, 2**64, count, dtype=np.uint64)[plan.listen],
         )
-        tracks, texts, event_ids = self._track_ids, self._track_texts, self._event_ids
-        for place, listen, is_plain, user_id, time, played_ms, platform, session in columns:
-            track = tracks[place]
-            if is_plain:
-                payload = (
-                    f'{{"event_id":"{event_ids[listen]}","user_id":{user_id},"track_id":{texts[track]},'
-                    f'"listen_time":"{time}Z","schema_version":{SCHEMA_VERSION},"played_ms":{played_ms},'
-                    f'"platform":"{platform}","session_id":"{user_id}-{session}"}}'
-                ).encode()
-            else:
-                event: Event = {"event_id": event_ids[listen], "user_id": user_id, "track_id": track}
-                event |= {"listen_time": f"{time}Z", "schema_version": SCHEMA_VERSION, "played_ms": played_ms}
-                event |= {"platform": platform, "session_id": f"{user_id}-{session}"}
-                payload = self._word(place, listen, event)
-            yield Record(payload, str(user_id))
 
-    def _word(self, place: int, listen: int, event: Event) -> bytes:
-        """Return the bytes of an event that is malformed or not worded plainly."""
-        if self._kind[place] == Kind.MALFORMED:
-            return _way(int(self._way[place])).apply(event)
-        wording = self._listens.wording[listen]
-        moment = EPOCH + timedelta(microseconds=int(self._listens.listen_time[listen]))
-        if wording == Wording.SPACE_TIME:
-            event["listen_time"] = moment.strftime("%Y-%m-%d %H:%M:%S")
-        elif wording == Wording.OFFSET_TIME:
-            zone = timezone(timedelta(minutes=OFFSETS_MINUTES[listen % len(OFFSETS_MINUTES)]))
-            event["listen_time"] = moment.astimezone(zone).isoformat(timespec="milliseconds")
-        elif wording == Wording.NO_EVENT_ID:
-            del event["event_id"]
-        elif wording == Wording.EXTRA_FIELDS:
-            event |= {"device_model": f"model-{listen % 7}", "queue": {"position": listen % 50, "shuffled": True}}
-        return encode(event)
+    def _state_facts(self, block: Records) -> pa.RecordBatch:
+        event_ids = build_event_ids(block).view("S36").ravel().astype(object)
+        track_ids = self._track_ids[block.track]
+        user_ids = self._user_ids[block.user]
+        for place in np.flatnonzero(block.wording == Wording.NO_EVENT_ID).tolist():
+            # Who sends no id gets the one that everybody derives for the listen.
+            moment = EPOCH + timedelta(milliseconds=int(block.time[place]))
+            event_ids[place] = derive_event_id(int(user_ids[place]), track_ids[place], moment).encode()
+        broken = np.isin(block.kind, list(MALFORMED_WAYS))
+        names, reasons = zip(*(_state_kind(kind, way) for kind, way in _pairs(block)), strict=True)
+        return pa.record_batch(
+            [
+                pa.array(names, pa.string()),
+                pa.array(reasons, pa.string()),
+                pa.array(event_ids, pa.binary(), mask=broken).cast(pa.string()),
+                pa.array(user_ids, mask=broken),
+                pa.array(track_ids, pa.string(), mask=broken),
+                pa.array(block.time * 1_000, mask=broken),
+            ],
+            schema=FACTS,
+        )
 
 
-def _way(number: int) -> Malformation:
-    return MALFORMATIONS[number % len(MALFORMATIONS)]
+def _pairs(block: Records) -> zip[tuple[int, int]]:
+    return zip(block.kind.tolist(), block.way.tolist(), strict=True)
+
+
+def _state_kind(number: int, way: int) -> tuple[str, str]:
+    """Return name and expected outcome of a record of this kind and way."""
+    kind = Kind(number)
+    if kind in MALFORMED_WAYS:
+        malformation = MALFORMED_WAYS[kind][way % len(MALFORMED_WAYS[kind])]
+        return malformation.name, malformation.reason
+    return kind.name.lower(), EXPECTED[kind]
+
+
+def _build_unknown_tracks(rng: np.random.Generator, known: set[str]) -> list[str]:
+    made: dict[str, None] = {}
+    while len(made) < UNKNOWN:
+        made |= dict.fromkeys({build_track_id(rng)} - known)
+    return list(made)

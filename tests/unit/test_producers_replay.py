@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producers.errors import ProducerError
+from producers.records import Lanes, lane_of
 from producers.replay import Replay
 
 if TYPE_CHECKING:
@@ -31,21 +32,38 @@ def test_rows_become_events_as_they_are(tmp_path: Path) -> None:
         "\r\n"
         " ,z,t,1,n,surplus\r\n",
     )
-    records = list(Replay([file]).records())
-    assert [json.loads(record.payload) for record in records] == [
+    (chunk,) = Replay([file]).chunks(Lanes())
+    assert [json.loads(payload) for payload in chunk.payloads] == [
         {"user_id": 26213, "track_id": 'a "b", c\nd', "listen_time": "2024-06-25 17:43:13", "played_ms": 1500},
         {"user_id": 7, "track_id": "x", "played_ms": "long", "note": "hé"},
         {"user_id": "9223372036854775808", "track_id": "y", "listen_time": "t"},
         {"track_id": "z", "listen_time": "t", "played_ms": 1, "note": "n", "column_6": "surplus"},
     ]
-    assert [record.partition_key for record in records] == ["26213", "7", "9223372036854775808", "-"]
+    assert chunk.keys == ["26213", "7", "9223372036854775808", "-"]
+    assert chunk.positions == [0, 1, 2, 3]
+
+
+def test_lanes_share_the_rows_by_key_and_keep_their_order(tmp_path: Path) -> None:
+    rows = "".join(f"{number % 97},t{number},2024-06-25T17:43:13Z\n" for number in range(5_000))
+    replay = Replay([write(tmp_path / "a.csv", f"{HEADER}\n{rows}")])
+    whole = list(replay.chunks(Lanes()))
+    positions = [position for chunk in whole for position in chunk.positions]
+    payloads = [payload for chunk in whole for payload in chunk.payloads]
+    keys = [key for chunk in whole for key in chunk.keys]
+    assert positions == list(range(5_000))
+    shared: dict[int, tuple[bytes, str]] = {}
+    for chunk in (*replay.chunks(Lanes(5, (0, 3))), *replay.chunks(Lanes(5, (1, 2, 4)))):
+        assert {lane_of(key, 5) for key in chunk.keys} == {chunk.lane}
+        assert chunk.positions == sorted(chunk.positions)
+        shared |= dict(zip(chunk.positions, zip(chunk.payloads, chunk.keys, strict=True), strict=True))
+    assert [shared[position] for position in positions] == list(zip(payloads, keys, strict=True))
 
 
 def test_bytes_that_are_no_utf8_go_out_as_they_are(tmp_path: Path) -> None:
     file = write(tmp_path / "a.csv", f"{HEADER}\n1,M".encode() + b"\xfcnchen,2024-06-25T17:43:13Z\n")
     replay = Replay([file])
-    (record,) = replay.records()
-    assert b'"M\xfcnchen"' in record.payload
+    (chunk,) = replay.chunks(Lanes())
+    assert b'"M\xfcnchen"' in chunk.payloads[0]
     assert replay.facts().to_pylist()[0]["valid_utf8"] is False
 
 
