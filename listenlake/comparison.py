@@ -12,6 +12,9 @@ from listenlake.served import GENRE_KPIS, ServedKpis
 
 SHOWN_DIFFERENCES: Final = 10
 
+Reject = tuple[str, str, str, int]
+"""Reason, shard, sequence number and line of an event."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -20,9 +23,9 @@ class Comparison:
     Attributes:
         items_compared: Items that are served or must be served, of both tables.
         items_different: Those that are missing, not expected, or differ in any value.
-        rejects_expected: Records that must lie in `bad-records/`, by the truth.
+        rejects_expected: Events that must lie in `bad-records/`, by the truth.
         rejects_found: Of these, those that lie there once and under the right reason.
-        rejects_unexpected: Records that lie there and must not, or lie there twice.
+        rejects_unexpected: Events that lie there and must not, or lie there twice.
         differences: The first few, for people.
         found_by_reason: `rejects_found` by reason.
     """
@@ -59,8 +62,8 @@ def compare(
     *,
     genres: list[dict[str, Any]],
     top_genres: list[dict[str, Any]],
-    rejects: Iterable[tuple[str, str, str]],
-    found_rejects: Iterable[tuple[str, str, str]],
+    rejects: Iterable[Reject],
+    found_rejects: Iterable[Reject],
 ) -> Comparison:
     """Compare item by item and reject by reject.
 
@@ -68,8 +71,8 @@ def compare(
         served: What DynamoDB serves.
         genres: The truth's genre KPIs.
         top_genres: The truth's charts.
-        rejects: (reason, shard, sequence number) of every record that must be rejected.
-        found_rejects: The same of every record found in `bad-records/`.
+        rejects: Every event that must be rejected.
+        found_rejects: Every event found in `bad-records/`.
     """
     wanted: dict[tuple[str, ...], Any] = {("genre", *_genre_key(row)): _genre_values(row) for row in genres}
     wanted |= {("chart", row["listen_date"]): _plain(row["top_genres"]) for row in top_genres}
@@ -80,8 +83,8 @@ def compare(
     expected, seen = Counter(rejects), Counter(found_rejects)
     accounted = expected & seen
     told = [f"{' '.join(key)}: expected {wanted.get(key)}, found {found.get(key)}" for key in different]
-    told += [f"reject expected and not found: {' '.join(key)}" for key in (expected - seen)]
-    told += [f"reject found and not expected: {' '.join(key)}" for key in (seen - expected)]
+    told += [f"reject expected and not found: {_spell(key)}" for key in (expected - seen)]
+    told += [f"reject found and not expected: {_spell(key)}" for key in (seen - expected)]
     return Comparison(
         items_compared=len(keys),
         items_different=len(different),
@@ -89,8 +92,13 @@ def compare(
         rejects_found=accounted.total(),
         rejects_unexpected=(seen - expected).total(),
         differences=tuple(told[:SHOWN_DIFFERENCES]),
-        found_by_reason=dict(Counter(reason for reason, _, _ in accounted.elements())),
+        found_by_reason=dict(Counter(reason for reason, *_ in accounted.elements())),
     )
+
+
+def _spell(reject: Reject) -> str:
+    reason, shard, number, line = reject
+    return f"{reason} {shard} {number} line {line}"
 
 
 def _genre_key(row: dict[str, Any]) -> tuple[str, str]:

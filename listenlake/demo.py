@@ -148,7 +148,9 @@ def run_demo(connection: Connection, settings: DemoSettings, folder: Path, tell:
         served,
         genres=manifest.truth.genres,
         top_genres=manifest.truth.top_genres,
-        rejects=((one["reason"], one["shard_id"], one["sequence_number"]) for one in manifest.truth.rejects),
+        rejects=(
+            (one["reason"], one["shard_id"], one["sequence_number"], one["line"]) for one in manifest.truth.rejects
+        ),
         found_rejects=pipeline.rejects(),
     )
     return DemoResult(

@@ -17,11 +17,11 @@ from listenlake.pipeline import Pipeline
 
 
 def measure_freshness(pipeline: Pipeline, sent: pa.Table) -> dict[str, dict[str, float]]:
-    """Measure every accepted record.
+    """Measure every accepted event.
 
     Args:
         pipeline: A quiet pipeline.
-        sent: The truth's records: `shard_id`, `sequence_number`, `sent_at` in epoch seconds.
+        sent: The truth's records: `shard_id`, `sequence_number`, `line`, `sent_at` in epoch seconds.
 
     Returns:
         `p50`, `p95` and `max` in seconds, of `processed_seconds` and `served_seconds`.
@@ -40,8 +40,8 @@ def measure_freshness(pipeline: Pipeline, sent: pa.Table) -> dict[str, dict[str,
 
 
 def _sent_moments(pipeline: Pipeline, batch: Manifest, sent: pa.Table) -> npt.NDArray[np.float64]:
-    """Return when the records of a batch were sent, in epoch seconds."""
-    place = ["shard_id", "sequence_number"]
+    """Return when the events of a batch were sent, in epoch seconds."""
+    place = ["shard_id", "sequence_number", "line"]
     moments = [np.empty(0)]
     for file in batch.files:
         key = layout.ARCHIVES + file.key.removeprefix(layout.PROCESSED)

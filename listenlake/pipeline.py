@@ -126,15 +126,16 @@ class Pipeline:
         answer = self._lambda.invoke(FunctionName="start_jobs", Payload=json.dumps({"request": "sweep"}).encode())
         return dict(json.loads(answer["Payload"].read()))
 
-    def rejects(self) -> Iterator[tuple[str, str, str]]:
-        """Yield (reason, shard, sequence number) of every stream record in `bad-records/`."""
+    def rejects(self) -> Iterator[tuple[str, str, str, int]]:
+        """Yield (reason, shard, sequence number, line) of every event from the stream in `bad-records/`."""
         bucket = self.places.raw_bucket
         for file, _ in list_files(self._s3, bucket, layout.BAD_RECORDS):
             if file.key.endswith(".json"):
                 for line in self._s3.get_object(Bucket=bucket, Key=file.key)["Body"].iter_lines():
                     record = json.loads(line)
                     if record.get("stream") == self.places.stream:
-                        yield record["reason"], record["shard_id"], record["sequence_number"]
+                        place = record["shard_id"], record["sequence_number"], record.get("line", 1)
+                        yield record["reason"], *place
 
     def upload(self, key: str, body: bytes) -> None:
         """Put an object into the raw bucket."""

@@ -66,7 +66,7 @@ SELECT position, 'replayed' AS kind, coalesce(reason, 'accepted') AS expected,
     CASE WHEN reason IS NULL THEN TRY_CAST(user_id AS BIGINT) END AS user_id,
     CASE WHEN reason IS NULL THEN track_id END AS track_id,
     CASE WHEN reason IS NULL THEN moment END AS listen_time,
-    shard_id, sequence_number, sent_at
+    shard_id, sequence_number, line, sent_at, acknowledged_at, tries, unanswered
 FROM judged
 """
 
@@ -77,6 +77,6 @@ CREATE MACRO is_integer(text) AS
 
 
 def judge(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the table `records` from the raw texts in `sent`. One row per sent record."""
+    """Make the table `records` from the raw texts in `sent`. One row per sent event."""
     connection.execute(IS_INTEGER)
     connection.execute(JUDGED, LIMITS)

@@ -1,4 +1,4 @@
-"""What must result from the records that were acknowledged, as SQL over `records`, `users` and `songs`.
+"""What must result from the events that were acknowledged, as SQL over `records`, `users` and `songs`.
 
 Each statement makes the next table. Nothing here is shared with the pipeline: same rules, other engine, other words.
 """
@@ -27,7 +27,7 @@ ranked AS (
     WHERE shard_id IS NOT NULL AND reason IS NULL
     WINDOW first_come AS (
         PARTITION BY coalesce(event_id, 'derived|' || user_id || '|' || track_id), listen_time
-        ORDER BY shard_id, length(sequence_number), sequence_number
+        ORDER BY shard_id, length(sequence_number), sequence_number, line
     )
 )
 SELECT placed.* EXCLUDE (reason),
@@ -40,7 +40,7 @@ SELECT placed.* EXCLUDE (reason),
     END AS outcome
 FROM placed LEFT JOIN ranked USING (position)
 """
-"""One row per sent record; the outcome of one that is not acknowledged is null."""
+"""One row per sent event; the outcome of one that is not acknowledged is null."""
 
 VALID_LISTENS: Final = r"""
 CREATE TABLE valid_listens AS

@@ -2,7 +2,7 @@
 
 manifest.json     source, stream, settings, counts, delivery figures, names of the other files; written last
 kpis.json         genres with their top songs, and top genres, of every listen date
-records.parquet   one row per record sent: outcome, acknowledgement, position in the stream, time of sending
+records.parquet   one row per event sent: outcome, place in the stream (shard, sequence number, line), times, calls
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from producers.truth import Counts, Truth
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
 KPIS: Final = "kpis.json"
 RECORDS: Final = "records.parquet"

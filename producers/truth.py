@@ -1,6 +1,6 @@
 """The truth: what the pipeline must serve and reject, given what was sent and acknowledged. Computed by DuckDB.
 
-Only acknowledged records count. `Truth.check` holds the sum: acknowledged = accepted + duplicates + rejected.
+Only acknowledged events count. `Truth.check` holds the sum: acknowledged = accepted + duplicates + rejected.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakehouse.events import ENRICHMENT_REASONS, INGEST_REASONS
 from producers.dimension_files import read_dimensions
 from producers.errors import ProducerError
 from producers.judgement import judge
 from producers.kpi_truth import STATEMENTS
+from producers.ledger import LEDGER
 from producers.records import FACTS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from producers.acknowledgements import DeliveryReport
 
 REASONS: Final = (*INGEST_REASONS, *ENRICHMENT_REASONS)
 
@@ -56,7 +57,8 @@ REJECTED_SQL: Final = (
     "SELECT outcome, count(*) FROM outcomes WHERE outcome IN (SELECT unnest($reasons)) GROUP BY outcome"
 )
 RECORDS_SQL: Final = """
-SELECT position, kind, expected, outcome, shard_id IS NOT NULL AS acknowledged, shard_id, sequence_number, sent_at,
+SELECT position, kind, expected, outcome, shard_id IS NOT NULL AS acknowledged, shard_id, sequence_number, line,
+    sent_at, acknowledged_at, tries, unanswered,
     event_id, user_id, track_id, make_timestamp(listen_time) AS listen_time
 FROM outcomes ORDER BY position
 """
@@ -64,7 +66,7 @@ FROM outcomes ORDER BY position
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Records by what must become of them.
+    """Events by what must become of them.
 
     Attributes:
         sent: Taken up by delivery.
@@ -73,7 +75,7 @@ class Counts:
         duplicates: Further deliveries of the same listen.
         late: Accepted listens that were sent late on purpose.
         dropped_by_validation: Accepted listens that must not count in any KPI.
-        rejected: Records that must lie in `bad-records/`, by reason.
+        rejected: Events that must lie in `bad-records/`, by reason.
     """
 
     sent: int
@@ -90,10 +92,12 @@ class Truth:
     """What must result.
 
     Attributes:
-        counts: Records by outcome.
+        counts: Events by outcome.
         genres: One dict per (listen_date, track_genre), with `top_songs`; the average as text with two places.
         top_genres: One dict per listen_date.
-        records: One row per record sent: kind, expected outcome, outcome, acknowledgement, position in the stream.
+        records: One row per event taken up by delivery: kind, expected outcome, outcome, place in the stream (shard,
+            sequence number and line; null where not acknowledged), times of sending and of the acknowledgement, calls
+            that carried it (`tries`) and those that got no answer (`unanswered`).
     """
 
     counts: Counts
@@ -102,24 +106,37 @@ class Truth:
     records: pa.Table
 
     @property
-    def rejects(self) -> list[dict[str, str]]:
-        """One dict per rejected record: reason, shard_id, sequence_number; in the order of sending."""
-        columns = self.records.select(["outcome", "shard_id", "sequence_number"]).to_pydict()
-        rows = zip(*columns.values(), strict=True)
-        return [
-            {"reason": reason, "shard_id": shard, "sequence_number": number}
-            for reason, shard, number in rows
-            if reason in REASONS
-        ]
+    def rejects(self) -> list[dict[str, Any]]:
+        """One dict per rejected event: reason, shard_id, sequence_number, line; in the order of position."""
+        rejected = pc.is_in(self.records["outcome"], pa.array(REASONS))
+        columns = ["outcome", "shard_id", "sequence_number", "line"]
+        return list(self.records.filter(rejected).select(columns).rename_columns(["reason", *columns[1:]]).to_pylist())
 
 
-def build_sent(facts: pa.Table, report: DeliveryReport) -> pa.Table:
-    """Join what records hold with what became of them. One row per record taken up by delivery, in order."""
-    sent = facts.slice(0, report.sent)
-    sent = sent.append_column("position", pa.array(range(report.sent), pa.int64()))
-    sent = sent.append_column("shard_id", pa.array(report.shard_ids, pa.string()))
-    sent = sent.append_column("sequence_number", pa.array(report.sequence_numbers, pa.string()))
-    return sent.append_column("sent_at", pa.array(report.sent_at, pa.float64()))
+def build_sent(facts: pa.Table, ledger: pa.Table) -> pa.Table:
+    """Join what events hold with what became of them. One row per event taken up by delivery, in order of position.
+
+    Args:
+        facts: One row per event of the source, by `records.FACTS` or `records.RAW_FACTS`.
+        ledger: One row per event taken up, by `ledger.LEDGER`: any of them, in order of position.
+
+    Raises:
+        ProducerError: The ledger is not in order, or has a position that the source has not.
+    """
+    positions = ledger["position"].to_numpy()
+    if positions.size and (positions[0] < 0 or positions[-1] >= len(facts) or (np.diff(positions) <= 0).any()):
+        raise ProducerError(
+            expected=f"ascending positions of {len(facts)} events in the ledger",
+            found=f"{positions.size} from {positions[0]} to {positions[-1]}, some out of place",
+            do="This is a defect of the delivery; report it with the seed.",
+        )
+    taken_up = np.zeros(len(facts), bool)
+    taken_up[positions] = True
+    # Not `take`, which joins the chunks of a column and can't hold more than 2 GiB of text in one.
+    sent = facts.filter(pa.array(taken_up))
+    for name in LEDGER.names:
+        sent = sent.append_column(name, ledger[name])
+    return sent
 
 
 def compute_truth(sent: pa.Table, *, users_csv: Path, songs_csv: Path) -> Truth:
@@ -137,7 +154,7 @@ def compute_truth(sent: pa.Table, *, users_csv: Path, songs_csv: Path) -> Truth:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("sent", sent)
         if "kind" in sent.column_names:
-            names = ", ".join([*FACTS.names, "position", "shard_id", "sequence_number", "sent_at"])
+            names = ", ".join([*FACTS.names, *LEDGER.names])
             connection.execute(f"CREATE TABLE records AS SELECT {names} FROM sent")  # noqa: S608
         else:
             judge(connection)
@@ -161,7 +178,7 @@ def _count(connection: duckdb.DuckDBPyConnection) -> Counts:
     rejected = {reason: int(found[reason]) for reason in REASONS if reason in found}
     if acknowledged != accepted + duplicates + sum(rejected.values()):
         raise ProducerError(
-            expected=f"{acknowledged} acknowledged records accounted for",
+            expected=f"{acknowledged} acknowledged events accounted for",
             found=f"{accepted} accepted, {duplicates} duplicates, {sum(rejected.values())} rejected",
             do="This is a defect of the truth; report it with the seed.",
         )

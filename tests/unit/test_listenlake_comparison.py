@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from listenlake.comparison import Comparison, compare
+from listenlake.comparison import Comparison, Reject, compare
 from listenlake.served import ServedKpis
 
 SONG = {"rank": 1, "track_id": "t1", "track_name": "Señor", "artists": "A;B", "plays": 2}
@@ -22,7 +22,7 @@ GENRE = {
     "top_songs": [SONG],
 }
 CHART = {"listen_date": "2024-06-25", "top_genres": [{"rank": 1, "track_genre": "pop", "listen_count": 3}]}
-REJECT = ("unknown_user", "shardId-0", "42")
+REJECT = ("unknown_user", "shardId-0", "42", 3)
 
 
 def as_served(value: Any) -> Any:
@@ -36,7 +36,7 @@ def as_served(value: Any) -> Any:
     return Decimal(value) if isinstance(value, int) else value
 
 
-def judge(served: ServedKpis, found: list[tuple[str, str, str]]) -> Comparison:
+def judge(served: ServedKpis, found: list[Reject]) -> Comparison:
     return compare(served, genres=[GENRE], top_genres=[CHART], rejects=[REJECT], found_rejects=found)
 
 
@@ -81,13 +81,15 @@ def test_missing_and_unexpected_items_differ() -> None:
         ([], 0, 0),
         ([REJECT, REJECT], 1, 1),
         ([("unknown_track", *REJECT[1:])], 0, 1),
+        ([(*REJECT[:3], 2)], 0, 1),
+        ([REJECT, (*REJECT[:3], 2)], 1, 1),
     ],
 )
-def test_rejects_are_counted_by_reason_and_place(
-    found: list[tuple[str, str, str]], counted: int, unexpected: int
-) -> None:
+def test_rejects_are_counted_by_reason_and_place(found: list[Reject], counted: int, unexpected: int) -> None:
     verdict = judge(served(), found)
     assert (verdict.rejects_found, verdict.rejects_unexpected, verdict.is_equal) == (counted, unexpected, False)
+    missing = "reject expected and not found: unknown_user shardId-0 42 line 3"
+    assert (missing in verdict.differences) == (counted == 0)
 
 
 def test_nothing_served_and_nothing_expected_is_no_success() -> None:

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 
-from producers.acknowledgements import DeliveryReport
 from producers.errors import ProducerError
+from producers.ledger import LEDGER
 from producers.manifest import TruthManifest, read_manifest, write_manifest
+from producers.records import FACTS
 from producers.replay import Replay
 from producers.truth import Truth, build_sent, compute_truth
 
@@ -40,13 +42,22 @@ of two lines",1,100001,rock
 """
 
 
-def acknowledge(count: int, lost: tuple[int, ...] = ()) -> DeliveryReport:
-    report = DeliveryReport(acknowledged=count - len(lost))
-    for place in range(count):
-        report.shard_ids.append(None if place in lost else "shardId-0")
-        report.sequence_numbers.append(None if place in lost else str(place + 7))  # 7..9, 10..: length counts
-        report.sent_at.append(SENT_AT)
-    return report
+def acknowledge(count: int, lost: tuple[int, ...] = (), *, record_of: int = 1) -> pa.Table:
+    """The ledger of a delivery that puts `record_of` successive events into each record."""
+    rows = [
+        {
+            "position": place,
+            "shard_id": None if place in lost else "shardId-0",
+            "sequence_number": None if place in lost else str(place // record_of + 7),  # 7..9, 10..: length counts
+            "line": place % record_of + 1,
+            "sent_at": SENT_AT,
+            "acknowledged_at": None if place in lost else SENT_AT + 0.5,
+            "tries": 1,
+            "unanswered": place % 2,
+        }
+        for place in range(count)
+    ]
+    return pa.Table.from_pylist(rows, LEDGER)
 
 
 def truth_of(directory: Path, listens: str, *, lost: tuple[int, ...] = (), header: str = "") -> Truth:
@@ -210,12 +221,59 @@ bad,a,2024-06-25T10:00:00Z,e4
     outcomes = [None, "accepted", "duplicate", "conflicting_duplicate", "accepted", "unknown_user", None, "wrong_type"]
     assert truth.records.column("outcome").to_pylist() == outcomes
     assert truth.rejects == [
-        {"reason": "conflicting_duplicate", "shard_id": "shardId-0", "sequence_number": "10"},
-        {"reason": "unknown_user", "shard_id": "shardId-0", "sequence_number": "12"},
-        {"reason": "wrong_type", "shard_id": "shardId-0", "sequence_number": "14"},
+        {"reason": "conflicting_duplicate", "shard_id": "shardId-0", "sequence_number": "10", "line": 1},
+        {"reason": "unknown_user", "shard_id": "shardId-0", "sequence_number": "12", "line": 1},
+        {"reason": "wrong_type", "shard_id": "shardId-0", "sequence_number": "14", "line": 1},
     ]
     counts = truth.counts
     assert (counts.sent, counts.acknowledged, counts.accepted, counts.duplicates) == (8, 6, 2, 1)
+
+
+def test_the_first_line_of_a_record_wins_and_lines_are_numbers(tmp_path: Path) -> None:
+    tracks = ["d", *"abcabcabc", "a", "b"]
+    listens = "".join(f"1,{track},2024-06-25T10:00:00Z,e\n" for track in tracks)
+    truth_of(tmp_path, listens, header=",event_id")
+    facts = Replay([tmp_path / "listens.csv"]).facts()
+    ledger = acknowledge(12, lost=(0,), record_of=12)
+    places = {"users_csv": tmp_path / "users.csv", "songs_csv": tmp_path / "songs.csv"}
+    truth = compute_truth(build_sent(facts, ledger), **places)
+    expected = [None, "accepted", *["conflicting_duplicate", "conflicting_duplicate", "duplicate"] * 3]
+    expected[10:] = ["duplicate", "conflicting_duplicate"]
+    assert truth.records["outcome"].to_pylist() == expected
+    assert [(one["sequence_number"], one["line"]) for one in truth.rejects] == [
+        ("7", line) for line in (3, 4, 6, 7, 9, 10, 12)
+    ]
+
+
+def test_events_of_any_positions_are_joined_with_their_facts() -> None:
+    count = 7
+    facts = pa.Table.from_pylist([dict.fromkeys(FACTS.names) | {"user_id": n} for n in range(count)], FACTS)
+    facts = pa.concat_tables([facts.slice(0, 3), facts.slice(3)])
+    ledger = acknowledge(count).take([1, 2, 4, 6])
+    sent = build_sent(facts, ledger)
+    assert sent["user_id"].to_pylist() == sent["position"].to_pylist() == [1, 2, 4, 6]
+    assert sent.select(LEDGER.names).cast(LEDGER) == ledger
+    assert build_sent(facts, LEDGER.empty_table()).num_rows == 0
+
+
+@pytest.mark.parametrize("positions", [[1, 0], [1, 1], [0, 7], [-1, 0]])
+def test_a_ledger_out_of_order_is_no_truth(positions: list[int]) -> None:
+    facts = pa.Table.from_pylist([dict.fromkeys(FACTS.names)] * 7, FACTS)
+    ledger = acknowledge(2).set_column(0, "position", pa.array(positions, pa.int64()))
+    with pytest.raises(ProducerError, match="expected ascending positions of 7 events"):
+        build_sent(facts, ledger)
+
+
+def test_a_manifest_row_says_where_an_event_stands_and_how_it_got_there(tmp_path: Path) -> None:
+    truth = truth_of(tmp_path, "1,a,2024-06-25T10:00:00Z\n1,b,2024-06-25T10:00:00Z\n", lost=(1,))
+    names = ["acknowledged", "shard_id", "sequence_number", "line", "sent_at", "acknowledged_at", "tries", "unanswered"]
+    assert truth.records.select(names).to_pylist() == [
+        dict(zip(names, row, strict=True))
+        for row in [
+            (True, "shardId-0", "7", 1, SENT_AT, SENT_AT + 0.5, 1, 0),
+            (False, None, None, 1, SENT_AT, None, 1, 1),
+        ]
+    ]
 
 
 @pytest.mark.parametrize(
