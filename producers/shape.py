@@ -129,18 +129,15 @@ class DailyCycle:
         """Sum up the hours; both moments are milliseconds since the epoch."""
         hours = np.arange(begin_ms // MS_PER_HOUR + 1, -(-end_ms // MS_PER_HOUR), dtype=np.int64) * MS_PER_HOUR
         self._moments = np.concatenate([[begin_ms], hours, [end_ms]]).astype(np.int64)
-        of_hour = self._moments[:-1]
-        weekend = (of_hour // MS_PER_DAY + 3) % 7 >= 5  # The epoch was a Thursday.
-        day = np.where(weekend, 1, 0), of_hour % MS_PER_DAY // MS_PER_HOUR
-        self._rates = np.array([shape.weekday, shape.weekend], dtype=np.float64)[day]
-        begun = np.cumsum(self._rates * np.diff(self._moments))
+        self.begins: Ints = self._moments[:-1]
+        """Where the rate may change, milliseconds since the epoch."""
+        weekend = (self.begins // MS_PER_DAY + 3) % 7 >= 5  # The epoch was a Thursday.
+        day = np.where(weekend, 1, 0), self.begins % MS_PER_DAY // MS_PER_HOUR
+        self.rates: Floats = np.array([shape.weekday, shape.weekend], dtype=np.float64)[day]
+        """Relative rate from each of these moments on."""
+        begun = np.cumsum(self.rates * np.diff(self._moments))
         self._shares = np.concatenate([[0.0], begun / begun[-1]])
 
     def moments(self, shares: Floats) -> Ints:
         """Return the millisecond until which each share of all sessions has begun."""
         return np.interp(shares, self._shares, self._moments).astype(np.int64)
-
-    def rates_at(self, moments: Floats) -> Floats:
-        """Return the relative rate at each moment."""
-        place = np.searchsorted(self._moments, moments, side="right") - 1
-        return self._rates[np.clip(place, 0, len(self._rates) - 1)]
