@@ -145,10 +145,11 @@ def _due(schedule: Schedule, begin: float, end: float) -> tuple[float, float]:
 
 def _series(intervals: Intervals, seconds: float, schedule: Schedule | None) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
+    has_delay = bool(intervals.delay.any())
     for row in range(intervals.used):
         counts, begin = intervals.counts[row], float(row * intervals.width)
         end = min(begin + intervals.width, seconds)
-        latencies = intervals.delay[row] if intervals.delay[row].any() else intervals.call[row]
+        latencies = intervals.delay[row] if has_delay else intervals.call[row]
         entries.append(
             {
                 "second": row * intervals.width,

@@ -152,9 +152,9 @@ def milliseconds(value: float | None) -> str:
     """Return a latency as people read it."""
     if value is None:
         return "-"
-    if value >= 10_000:
-        return f"{value / 1000:,.1f} s"
-    return f"{value:,.0f} ms" if value >= 10 else f"{value:.2g} ms"
+    if value >= 1_000:
+        return f"{value / 1000:.3g} s"
+    return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"
 
 
 def highest(values: Iterable[float | None]) -> float:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from producers.report.canvas import Canvas, label, legend, milliseconds, time_axis
 
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 MOST_POINTS: Final = 300
 """Points per line; a longer series is drawn with wider intervals."""
+LEAST_LOG_RATIO: Final = 8.0
+"""How far the latencies of a chart must be apart for a logarithmic axis."""
 LEAST_COVERED: Final = 0.5
-"""A last interval of which less was run is not drawn: its rate would be noise."""
+"""Part of the last interval that must have been run for its rate to be drawn."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,20 @@ class Chart:
 
 @dataclass(frozen=True)
 class Step:
-    """One point of the drawn series: an interval, its middle, its length, and the entries of it."""
+    """One point of the drawn series: an interval, its middle, its length, and the entries of it.
+
+    `is_whole` is False for a last one that was cut short: a rate over it would be noise.
+    """
 
     middle: float
     seconds: float
     entries: list[dict[str, Any]]
+    is_whole: bool = True
 
     def rate(self, name: str) -> float | None:
         """Return events per second; None where nothing is known."""
+        if not self.is_whole:
+            return None
         known = [entry[name] for entry in self.entries if entry[name] is not None]
         return sum(known) / self.seconds if known else None
 
@@ -54,8 +62,10 @@ def thin(series: list[dict[str, Any]], interval_s: float, seconds: float) -> lis
         entries = series[place : place + joined]
         begin = float(entries[0]["second"])
         length = min(begin + interval_s * joined, seconds) - begin
-        if length >= LEAST_COVERED * interval_s or (not steps and length > 0):
-            steps.append(Step(begin + length / 2, length, entries))
+        if length > 0:
+            steps.append(Step(begin + length / 2, length, entries, length >= LEAST_COVERED * interval_s))
+    if len(steps) == 1:
+        return [replace(steps[0], is_whole=True)]
     return steps
 
 
@@ -81,13 +91,19 @@ def draw_line(
         axes.fill_between(middles, drawn, color=colour, alpha=0.14, linewidth=0)
 
 
-def log_milliseconds(axes: Axes) -> None:
-    """Make the y axis logarithmic, in milliseconds; call it when the lines are drawn."""
+def latency_axis(axes: Axes, values: list[float | None]) -> None:
+    """Write the y axis in milliseconds: from 0 where the values are of one size, otherwise logarithmic."""
+    known = [value for value in values if value]
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds(value) if value else "0"))
+    if not known or max(known) / min(known) < LEAST_LOG_RATIO:
+        axes.set_ylim(0, max(known, default=1.0) * 1.15)
+        axes.yaxis.set_major_locator(MaxNLocator(4, min_n_ticks=3))
+        return
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds(value)))
     lowest, top = axes.get_ylim()
     axes.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if top / lowest < 300 else (1.0,)))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds(value)))
 
 
 def finish(axes: Axes, unit: str, seconds: float) -> None:

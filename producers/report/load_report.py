@@ -52,7 +52,7 @@ class LoadReport:
         checks = [("Everything acknowledged", given == 0, told)]
         error = totals["rate_error_percent"]
         if error is not None:
-            told = f"{totals['events_per_second']:,.0f} of {totals['target_rate']:,.0f} events/s, {error:+.2f} %"
+            told = f"{totals['events_per_second']:,.0f} of {totals['target_rate']:,.0f} events/s, {signed(error)} %"
             checks.append((f"Rate within {RATE_TOLERANCE_PERCENT:g} %", abs(error) <= RATE_TOLERANCE_PERCENT, told))
         if self.watch is not None:
             checks.append(("Everything seen by the consumer", bool(self.watch["complete"]), str(self.watch["verdict"])))
@@ -75,3 +75,8 @@ class LoadReport:
         if self.watch is not None:
             parts.append(str(self.watch["verdict"]))
         return " · ".join(parts)
+
+
+def signed(percent: float) -> str:
+    """Return a deviation with its sign, two places, and no minus before zero."""
+    return f"{round(percent, 2) + 0.0:+.2f}"

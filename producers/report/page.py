@@ -70,6 +70,8 @@ def draw_charts(report: LoadReport) -> list[Chart]:
 
 
 def _money(value: float) -> str:
+    if not value:
+        return "0"
     return f"{value:.2f}" if value >= 10 else f"{value:.3f}" if value >= 0.01 else f"{value:.5f}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from producers.report.canvas import (
     FIRST,
@@ -19,12 +19,14 @@ from producers.report.canvas import (
     plain_numbers,
     short,
 )
-from producers.report.charts import Chart, Step, draw_line, finish, finish_chart, log_milliseconds
+from producers.report.charts import Chart, Step, draw_line, finish, finish_chart, latency_axis
+from producers.report.load_report import signed
 
 if TYPE_CHECKING:
     from producers.report.load_report import LoadReport
 
 MOST_NAMED_SHARDS: Final = 16
+PERCENT: Final = FuncFormatter(lambda value, _: f"{value * 100:g} %")
 
 
 def draw_rate(report: LoadReport, steps: list[Step]) -> Chart:
@@ -41,7 +43,7 @@ def draw_rate(report: LoadReport, steps: list[Step]) -> Chart:
         finish(axes, "events per second", totals["seconds"])
     caption = f"{totals['events_per_second']:,.0f} events/s over {totals['seconds']:,.1f} s"
     if totals["target_rate"]:
-        caption += f" of {totals['target_rate']:,.0f} asked ({totals['rate_error_percent']:+.2f} %)"
+        caption += f" of {totals['target_rate']:,.0f} asked ({signed(totals['rate_error_percent'])} %)"
     caption += f"; at worst {totals['longest_lag_s']:,.2f} s behind."
     return finish_chart(canvas, "rate", "Rate", caption)
 
@@ -50,9 +52,12 @@ def draw_latency(report: LoadReport, steps: list[Step]) -> Chart:
     """Draw the quantiles of latency over time."""
     canvas = Canvas("latency")
     with canvas as (axes,):
+        drawn: list[float | None] = []
         for name, colour in (("p50_ms", THIRD), ("p95_ms", FIRST), ("p99_ms", SECOND)):
-            draw_line(axes, steps, [step.highest(name) for step in steps], colour, name[:3])
-        log_milliseconds(axes)
+            values = [step.highest(name) for step in steps]
+            draw_line(axes, steps, values, colour, name[:3])
+            drawn += values
+        latency_axis(axes, drawn)
         finish(axes, "latency", report.totals["seconds"])
     kind, overall = _latency(report)
     return finish_chart(
@@ -82,12 +87,20 @@ def draw_histogram(report: LoadReport) -> Chart:
         for name, height in (("p50", 0.99), ("p95", 0.9), ("p99", 0.81)):
             if overall[name] is not None:
                 axes.axvline(overall[name], color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
-                axes.text(overall[name], height, f" {name}", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
+                axes.annotate(
+                    name,
+                    (overall[name], height),
+                    xycoords=axes.get_xaxis_transform(),
+                    xytext=(3, 0),
+                    textcoords="offset points",
+                    va="top",
+                    fontsize=8,
+                )
         axes.xaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if _decades(uppers) < 2.5 else (1.0,)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds(value)))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-        axes.yaxis.set_major_locator(axes.yaxis.get_major_locator())
+        axes.yaxis.set_major_locator(MaxNLocator(5, min_n_ticks=3))
+        axes.yaxis.set_major_formatter(PERCENT)
         label(axes, "share of events" if report.latency_ms["histogram"] else "share of calls")
     return finish_chart(canvas, "histogram", "Latency spread", f"{kind}, {short(total)} values on a logarithmic axis.")
 
@@ -115,9 +128,9 @@ def draw_trouble(report: LoadReport, steps: list[Step]) -> Chart | None:
 
 
 def draw_shards(report: LoadReport) -> Chart | None:
-    """Draw the share of each shard; None if nothing was acknowledged."""
-    shards = [shard for shard in report.shards if shard["share"] is not None]
-    if not any(shard["acknowledged"] for shard in shards):
+    """Draw the share of each shard; None if there is but one, or nothing was acknowledged."""
+    shards = report.shards
+    if len(shards) < 2 or not any(shard["acknowledged"] for shard in shards):
         return None
     even, named = 1 / len(shards), len(shards) <= MOST_NAMED_SHARDS
     canvas = Canvas("shards", height_in=max(2.5, 0.9 + 0.24 * len(shards)) if named else 2.5)
@@ -130,20 +143,24 @@ def draw_shards(report: LoadReport) -> Chart | None:
             axes.axvline(even, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
             axes.grid(visible=False)
             for place, share in enumerate(shares):
-                axes.text(share, place, f" {share:.1%}", va="center", fontsize=8.5)
-            axes.set_xlim(0, max(*shares, even) * 1.18)
-            axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+                axes.text(1.0, place, _percent(share), transform=axes.get_yaxis_transform(), va="center", ha="right")
+            axes.set_xlim(0, max(*shares, even) * 1.25)
+            axes.xaxis.set_major_formatter(PERCENT)
         else:
             axes.bar(range(len(shares)), shares, color=FIRST, linewidth=0, alpha=0.85)
             axes.axhline(even, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            axes.yaxis.set_major_formatter(PERCENT)
             axes.set_xlabel("shards by id", fontsize=8.5)
         label(axes, "share of events per shard, dashed: even")
     caption = (
-        f"{len(shards)} shards, {min(shares):.1%} to {max(shares):.1%} of the events each; even would be {even:.1%}. "
-        f"The busiest has {max(shares) / even:.2f} times its part."
+        f"{len(shards)} shards, {_percent(min(shares))} to {_percent(max(shares))} of the events each; even would be "
+        f"{_percent(even)}. The busiest has {max(shares) / even:.2f} times its part."
     )
     return finish_chart(canvas, "shards", "Balance of shards", caption)
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.1f} %"
 
 
 def _short_shard(shard_id: str) -> str:

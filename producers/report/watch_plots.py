@@ -18,7 +18,7 @@ from producers.report.canvas import (
     milliseconds,
     plain_numbers,
 )
-from producers.report.charts import Chart, Step, draw_line, finish, finish_chart, log_milliseconds, thin
+from producers.report.charts import Chart, Step, draw_line, finish, finish_chart, latency_axis, thin
 
 if TYPE_CHECKING:
     from producers.report.load_report import LoadReport
@@ -68,9 +68,12 @@ def draw_freshness(watch: dict[str, Any], seconds: float) -> Chart | None:
     steps = thin(series, width, end)
     canvas = Canvas("freshness")
     with canvas as (axes,):
+        drawn: list[float | None] = []
         for name, colour in (("p50_ms", THIRD), ("p95_ms", SECOND)):
-            draw_line(axes, steps, [step.highest(name) for step in steps], colour, name[:3])
-        log_milliseconds(axes)
+            values = [step.highest(name) for step in steps]
+            draw_line(axes, steps, values, colour, name[:3])
+            drawn += values
+        latency_axis(axes, drawn)
         finish(axes, "put to seen", end)
     overall = watch.get("latency_ms") or {}
     return finish_chart(
@@ -117,6 +120,7 @@ def draw_completeness(watch: dict[str, Any]) -> Chart | None:
         every = -(-len(shown) // MOST_TICKS)
         axes.set_xticks(list(places)[::every], [_minute(minute["minute"]) for minute in shown][::every])
         axes.set_xlim(-0.7, max(len(shown), 3) - 0.3)
+        axes.set_ylim(0, (highest(max(one["acknowledged"], one["seen"]) for one in shown) or 1) * 1.12)
         plain_numbers(axes)
         label(axes, "events")
         legend(axes)
