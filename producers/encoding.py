@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.faults import MALFORMED_WAYS, Kind
-from producers.malformed import JSON, encode
+from producers.faults import MALFORMED_WAYS, Kind, pick_way
+from producers.malformed import JSON
 from producers.sessions import PLATFORMS
-from producers.shape import MS_PER_DAY
-from producers.wording import Wording, rephrase, word
+from producers.shape import MS_PER_DAY, MS_PER_MINUTE
+from producers.wording import Wording, rephrase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,10 @@ SCHEMA_VERSION: Final = 1
 ID_BEGIN: Final = b'{"event_id":"'
 ID_END: Final = b'","user_id":'
 TIME_END: Final = b'Z","schema_version":%d,"played_ms":' % SCHEMA_VERSION
+NO_ID: Final = len(ID_BEGIN) + 36 + len(b'",')
+OFFSETS: Final = (b"+02:00", b"-05:00", b"+05:30", b"+14:00")
+OFFSETS_MS: Final = np.array([120, -300, 330, 840]) * MS_PER_MINUTE
+EXTRA_FIELDS: Final = b',"device_model":"model-7","queue":{"position":%d,"shuffled":true}}'
 DASHES: Final = (8, 13, 18, 23)
 DIGITS: Final = [place for place in range(36) if place not in DASHES]
 HEX: Final = np.array([b"%04x" % number for number in range(65_536)])
@@ -98,25 +102,37 @@ class Encoder:
         """Return the payload of each record."""
         seconds, rest = np.divmod(records.played_ms, 1_000)
         rest += np.where(seconds > 0, 1_000, 0)
+        broken = np.isin(records.kind, list(MALFORMED_WAYS))
+        wording = np.where(broken, Wording.PLAIN, records.wording)
+        zone = records.played_ms % len(OFFSETS)
+        ids = _write_ids(records)
+        times = _write_times(records.time + np.where(wording == Wording.OFFSET_TIME, OFFSETS_MS[zone], 0))
+        sessions = _write_sessions(records.session)
+        for place in _places(wording == Wording.SPACE_TIME):
+            times[place] = times[place][:10] + b" " + times[place][11:19] + times[place][24:]
+        for place in _places(wording == Wording.OFFSET_TIME):
+            times[place] = times[place][:23] + OFFSETS[zone[place]] + times[place][24:]
+        for place in _places(wording == Wording.NO_EVENT_ID):
+            ids[place] = b"{" + ids[place][NO_ID:]
+        for place in _places(wording == Wording.EXTRA_FIELDS):
+            sessions[place] = sessions[place][:-1] + EXTRA_FIELDS % (records.session[place] % 50)
         pieces = (
-            _write_ids(records),
+            ids,
             self._users[records.user].tolist(),
             self._tracks[records.track].tolist(),
-            _write_times(records.time),
+            times,
             self._seconds[seconds].tolist(),
             self._platforms[rest * len(PLATFORMS) + records.platform].tolist(),
             self._sessions[records.user].tolist(),
-            _write_sessions(records.session),
+            sessions,
         )
         payloads = list(map(b"".join, zip(*pieces, strict=True)))
-        other = (records.wording != Wording.PLAIN) | np.isin(records.kind, OTHER_KINDS)
-        for place in np.flatnonzero(other).tolist():
-            kind, wording = Kind(int(records.kind[place])), Wording(int(records.wording[place]))
-            payloads[place] = _encode_other(json.loads(payloads[place]), kind, wording, int(records.way[place]))
+        for place in _places(broken):
+            way = pick_way(Kind(int(records.kind[place])), int(records.way[place]))
+            payloads[place] = way.apply(json.loads(payloads[place]))
+        for place in _places(records.kind == Kind.REPHRASED_DUPLICATE):
+            payloads[place] = rephrase(json.loads(payloads[place]), int(records.way[place]))
         return payloads
-
-
-OTHER_KINDS: Final = [*MALFORMED_WAYS, Kind.REPHRASED_DUPLICATE]
 
 
 def build_event_ids(records: Records) -> NDArray[np.uint8]:
@@ -130,18 +146,13 @@ def build_event_ids(records: Records) -> NDArray[np.uint8]:
     words[:, 3] = 0x7000 | (random >> 20) & 0xFFF
     words[:, 4] = 0x8000 | (random >> 48) & 0x3FFF
     words[:, 5], words[:, 6], words[:, 7] = random >> 32, random >> 16, random
-    digits = HEX[words].view(np.uint8).reshape(-1, 32)
     text = np.full((len(records), 36), ord("-"), dtype=np.uint8)
-    text[:, DIGITS] = digits
+    text[:, DIGITS] = HEX[words].view(np.uint8).reshape(-1, 32)
     return text
 
 
-def _encode_other(event: dict[str, Any], kind: Kind, wording: Wording, way: int) -> bytes:
-    if kind in MALFORMED_WAYS:
-        ways = MALFORMED_WAYS[kind]
-        return ways[way % len(ways)].apply(event)
-    worded = word(event, wording)
-    return rephrase(worded, way) if kind == Kind.REPHRASED_DUPLICATE else encode(worded)
+def _places(chosen: NDArray[np.bool_]) -> list[int]:
+    return np.flatnonzero(chosen).tolist()
 
 
 def _write_ids(records: Records) -> list[bytes]:

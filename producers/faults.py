@@ -18,6 +18,7 @@ from producers.malformed import MALFORMATIONS
 from producers.wording import Wording
 
 if TYPE_CHECKING:
+    from producers.malformed import Malformation
     from producers.shape import Ints
 
 CONFLICT_DISTANCE: Final = 2_000
@@ -118,6 +119,12 @@ class FaultPlan:
     listen: Ints
     kind: Ints
     way: Ints
+
+
+def pick_way(kind: Kind, way: int) -> Malformation:
+    """Return how a record of one of `MALFORMED_WAYS` is broken."""
+    ways = MALFORMED_WAYS[kind]
+    return ways[way % len(ways)]
 
 
 def count_repeats(counts: Counts) -> int:

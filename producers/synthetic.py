@@ -17,7 +17,16 @@ from lakehouse.events import derive_event_id
 from producers.catalog import build_track_id
 from producers.encoding import Encoder, Records, build_event_ids
 from producers.errors import ProducerError
-from producers.faults import EXPECTED, MALFORMED_WAYS, FaultRates, Kind, count_repeats, draw_delays_ms, plan_faults
+from producers.faults import (
+    EXPECTED,
+    MALFORMED_WAYS,
+    FaultRates,
+    Kind,
+    count_repeats,
+    draw_delays_ms,
+    pick_way,
+    plan_faults,
+)
 from producers.listens import ListenSettings, draw_listens
 from producers.records import FACTS, Chunk, Lanes, lane_of
 from producers.shape import ListenShape
@@ -206,7 +215,7 @@ def _state_kind(number: int, way: int) -> tuple[str, str]:
     """Return name and expected outcome of a record of this kind and way."""
     kind = Kind(number)
     if kind in MALFORMED_WAYS:
-        malformation = MALFORMED_WAYS[kind][way % len(MALFORMED_WAYS[kind])]
+        malformation = pick_way(kind, way)
         return malformation.name, malformation.reason
     return kind.name.lower(), EXPECTED[kind]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, Final
 
@@ -11,7 +11,6 @@ from producers.malformed import JSON
 
 Event = dict[str, Any]
 
-OFFSETS_MINUTES: Final = (120, -300, 330, 840)
 REPHRASINGS: Final = 3
 SPACED_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(" , ", " : "))
 
@@ -24,24 +23,6 @@ class Wording(IntEnum):
     OFFSET_TIME = 2
     NO_EVENT_ID = 3
     EXTRA_FIELDS = 4
-
-
-def word(event: Event, wording: Wording) -> Event:
-    """Return a plain event in another wording; of a space-separated time the milliseconds are dropped."""
-    played = event["played_ms"]
-    moment = datetime.fromisoformat(event["listen_time"])
-    match wording:
-        case Wording.SPACE_TIME:
-            return event | {"listen_time": moment.strftime("%Y-%m-%d %H:%M:%S")}
-        case Wording.OFFSET_TIME:
-            zone = timezone(timedelta(minutes=OFFSETS_MINUTES[played % len(OFFSETS_MINUTES)]))
-            return event | {"listen_time": moment.astimezone(zone).isoformat(timespec="milliseconds")}
-        case Wording.NO_EVENT_ID:
-            return {name: value for name, value in event.items() if name != "event_id"}
-        case Wording.EXTRA_FIELDS:
-            queue = {"position": played % 50, "shuffled": True}
-            return event | {"device_model": f"model-{played % 7}", "queue": queue}
-    return event
 
 
 def rephrase(event: Event, way: int) -> bytes:
