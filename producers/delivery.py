@@ -1,207 +1,115 @@
-"""Open-loop delivery to Kinesis: batches go out when they are due, whether or not the system keeps up.
-
-Only failed entries of a batch are sent again, and before anything newer: order per key holds from batch to batch.
-Nothing acknowledged goes unsaid, nothing unacknowledged is claimed. A call whose answer got lost may have arrived:
-its records are sent again, so a record may stand in the stream twice under one acknowledgement.
-"""
+"""A whole delivery: one schedule, any number of workers, one account."""
 
 from __future__ import annotations
 
-import math
-import time
+import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004
-
-from producers.acknowledgements import DeliveryReport
-from producers.batching import MAX_BATCH_RECORDS, Batcher
-from producers.errors import DeliveryError, ProducerError
+from producers.crew import Crew
+from producers.errors import DeliveryError, LaneError
+from producers.ledger import read_ledger
+from producers.worker import Progress, Task, Worker
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    import numpy as np
-    from mypy_boto3_kinesis import KinesisClient
+    import pyarrow as pa
 
-    from producers.records import Record
-
-RETRIED_CODES: Final = frozenset(
-    {
-        "InternalFailure",
-        "InternalServerError",
-        "KMSThrottlingException",
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "ServiceUnavailable",
-        "ThrottlingException",
-    }
-)
-NO_ANSWER: Final = "no answer"
-LONGEST_PAUSE_S: Final = 0.2
-"""Waiting for the next batch is cut to this length, so that a stop is heeded at once."""
-LINGER_S: Final = 0.05
-"""With a rate, how long records gather before a batch goes out."""
+    from producers.report.measures import Measures
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeliverySettings:
-    """How records are sent.
+class DeliveryReport:
+    """What became of the events.
 
     Attributes:
-        rate: Records per second; None means as fast as possible.
-        duration_s: Seconds after which nothing new is taken up; None means until all is sent.
-        max_tries: Calls that one record may fail before delivery gives up.
-        first_backoff_s: Upper bound of the first pause; it doubles with each try. The pause is drawn below it.
-        longest_backoff_s: Where the doubling ends.
+        made: Events that there were to send.
+        ledger: One row per event taken up, by `producers.ledger.LEDGER`.
+        measures: What was measured.
+        started_at: Epoch seconds.
+        seconds: From the start to the last answer.
+        longest_lag_s: How far delivery was behind its schedule at worst.
+        stopped: It was told to stop.
     """
 
-    rate: float | None = None
-    duration_s: float | None = None
-    max_tries: int = 10
-    first_backoff_s: float = 0.1
-    longest_backoff_s: float = 5.0
+    made: int
+    ledger: pa.Table
+    measures: Measures
+    started_at: float
+    seconds: float
+    longest_lag_s: float
+    stopped: bool
+
+    @property
+    def sent(self) -> int:
+        """Events taken up."""
+        return len(self.ledger)
+
+    @property
+    def acknowledged(self) -> int:
+        """Events that the stream acknowledged."""
+        return self.sent - int(self.ledger["shard_id"].null_count)
+
+    @property
+    def failed(self) -> int:
+        """Events taken up and not acknowledged."""
+        return self.sent - self.acknowledged
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures without the account."""
+        return {
+            "made": self.made,
+            "sent": self.sent,
+            "acknowledged": self.acknowledged,
+            "not_acknowledged": self.failed,
+            "never_sent": self.made - self.sent,
+            "retried": self.measures.totals.retried,
+            "seconds": round(self.seconds, 3),
+            "events_per_second": round(self.acknowledged / self.seconds, 1) if self.seconds > 0 else 0.0,
+            "longest_lag_s": round(self.longest_lag_s, 3),
+            "stopped": self.stopped,
+        }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Clock:
-    """Time as handed in: `now` in epoch seconds, `elapsed` monotonic, `sleep` in seconds."""
+def deliver(
+    task: Task, stop: threading.Event, on_progress: Callable[[Progress], None] = lambda _progress: None
+) -> DeliveryReport:
+    """Send every event of the task, in this process or in as many as the settings say.
 
-    now: Callable[[], float] = time.time
-    elapsed: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    Args:
+        task: What to send, where and how.
+        stop: Set it to end gracefully: what was taken up is finished.
+        on_progress: Hears twice a second how it stands.
 
+    Raises:
+        DeliveryError: The stream is missing or refuses, or failed for too long; it carries the account.
+    """
+    shutil.rmtree(task.ledger_directory, ignore_errors=True)
+    task.ledger_directory.mkdir(parents=True)
+    standing: list[Progress] = []
 
-class Delivery:
-    """One delivery to one stream."""
+    def note(progress: Progress) -> None:
+        standing[:] = [progress]
+        on_progress(progress)
 
-    def __init__(
-        self,
-        kinesis: KinesisClient,
-        stream: str,
-        settings: DeliverySettings,
-        *,
-        rng: np.random.Generator,
-        clock: Clock,
-        stop: threading.Event,
-        on_progress: Callable[[int, int], None] | None = None,
-    ) -> None:
-        """Prepare; nothing is sent yet. `on_progress` gets the numbers sent and acknowledged after each call."""
-        self._kinesis, self._stream, self._settings = kinesis, stream, settings
-        self._rng, self._clock, self._stop = rng, clock, stop
-        self._on_progress = on_progress
-        self._started = 0.0
-        self.report = DeliveryReport()
-
-    def run(self, records: Iterable[Record]) -> DeliveryReport:
-        """Send the records until they end, the duration ends or `stop` is set; a batch begun is finished.
-
-        Raises:
-            DeliveryError: The stream is missing, refuses, or a record failed `max_tries` times; it carries the report.
-        """
-        batcher = Batcher(records)
-        self._started = self._clock.elapsed()
-        last = False
-        try:
-            while not last and not self._stop.is_set():
-                most, last = self._wait_until_due()
-                batch = self._take(batcher, most) if most else []
-                if not batch:
-                    break
-                self._note_lag()
-                self._send(batch)
-        finally:
-            self.report.seconds = self._clock.elapsed() - self._started
-            self.report.stopped = self._stop.is_set()
-        return self.report
-
-    def _take(self, batcher: Batcher, most: int) -> list[Record]:
-        try:
-            return batcher.take(most)
-        except ProducerError as error:
-            raise DeliveryError(self.report, expected=error.expected, found=error.found, do=error.do) from error
-
-    def _wait_until_due(self) -> tuple[int, bool]:
-        """Return how many records may go out now, and whether the duration ends with them."""
-        rate, duration = self._settings.rate, self._settings.duration_s
-        while not self._stop.is_set():
-            elapsed = self._clock.elapsed() - self._started
-            over = duration is not None and elapsed >= duration
-            if rate is None:
-                return (0 if over else MAX_BATCH_RECORDS), over
-            if duration is not None and over:
-                return min(max(math.ceil(duration * rate) - self.report.sent, 0), MAX_BATCH_RECORDS), True
-            due_at = self._batch_due_at(rate)
-            if elapsed >= due_at:
-                return min(int(elapsed * rate) + 1 - self.report.sent, MAX_BATCH_RECORDS), False
-            wait = due_at - elapsed if duration is None else min(due_at, duration) - elapsed
-            self._clock.sleep(min(wait, LONGEST_PAUSE_S))
-        return 0, True
-
-    def _batch_due_at(self, rate: float) -> float:
-        """Return when the next batch has gathered, in seconds from the start: record n is due at n / rate."""
-        gathered = min(MAX_BATCH_RECORDS, max(1, int(rate * LINGER_S)))
-        return (self.report.sent + gathered - 1) / rate
-
-    def _note_lag(self) -> None:
-        if self._settings.rate is not None:
-            lag = self._clock.elapsed() - self._started - self._batch_due_at(self._settings.rate)
-            self.report.longest_lag_s = max(self.report.longest_lag_s, lag)
-
-    def _send(self, batch: list[Record]) -> None:
-        """Send one batch, and its failed entries again until all are acknowledged."""
-        first = self.report.sent
-        self.report.shard_ids += [None] * len(batch)
-        self.report.sequence_numbers += [None] * len(batch)
-        self.report.sent_at += [self._clock.now()] * len(batch)
-        open_places = list(range(len(batch)))
-        tries = 0
-        while open_places:
-            codes = self._put(batch, first, open_places)
-            if self._on_progress is not None:
-                self._on_progress(self.report.sent, self.report.acknowledged)
-            open_places = list(codes)
-            tries += 1
-            if not open_places:
-                return
-            if tries >= self._settings.max_tries:
-                raise DeliveryError(
-                    self.report,
-                    expected=f"every record acknowledged by stream {self._stream!r} within {tries} tries",
-                    found=f"{len(open_places)} records still failing with {', '.join(sorted(set(codes.values())))}",
-                    do="Lower the rate or give the stream more shards, then send the rest.",
-                )
-            for code in codes.values():
-                self.report.retried[code] = self.report.retried.get(code, 0) + 1
-            bound = min(self._settings.longest_backoff_s, self._settings.first_backoff_s * 2 ** (tries - 1))
-            self._clock.sleep(float(self._rng.uniform(0.0, bound)))
-
-    def _put(self, batch: list[Record], first: int, places: list[int]) -> dict[int, str]:
-        """Make one call; return the places in the batch that failed, each with its error code."""
-        entries = [{"Data": batch[place].payload, "PartitionKey": batch[place].partition_key} for place in places]
-        try:
-            answer = self._kinesis.put_records(StreamName=self._stream, Records=entries)  # type: ignore[arg-type]
-        except (ConnectionError, HTTPClientError):
-            return dict.fromkeys(places, NO_ANSWER)
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in RETRIED_CODES:
-                return dict.fromkeys(places, code)
-            raise self._refused(code) from error
-        failed: dict[int, str] = {}
-        for place, result in zip(places, answer["Records"], strict=True):
-            if "SequenceNumber" in result and not result.get("ErrorCode"):
-                self.report.shard_ids[first + place] = result["ShardId"]
-                self.report.sequence_numbers[first + place] = result["SequenceNumber"]
-                self.report.acknowledged += 1
-            else:
-                failed[place] = result.get("ErrorCode", "unknown")
-        return failed
-
-    def _refused(self, code: str) -> DeliveryError:
-        if code == "ResourceNotFoundException":
-            found, do = "no stream of that name", "Check the name, region and endpoint, or create the stream first."
-        else:
-            found, do = f"the refusal {code}", "Check credentials, permissions and the stream's encryption key."
-        return DeliveryError(self.report, expected=f"the Kinesis stream {self._stream!r}", found=found, do=do)
+    started_at = task.clock.now()
+    crew = Worker(task, 0, stop) if task.settings.workers == 1 else Crew(task, stop)
+    failure: LaneError | None = None
+    try:
+        note(crew.run(note))
+    except LaneError as error:
+        failure = error
+    report = DeliveryReport(
+        made=len(task.source),
+        ledger=read_ledger(sorted(task.ledger_directory.iterdir())),
+        measures=crew.measures(),
+        started_at=started_at,
+        seconds=standing[0].seconds if standing else 0.0,
+        longest_lag_s=standing[0].longest_lag_s if standing else 0.0,
+        stopped=failure is None and stop.is_set(),
+    )
+    if failure is not None:
+        raise DeliveryError(report, expected=failure.expected, found=failure.found, do=failure.do) from failure
+    return report

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 from lakehouse.errors import ListenlakeError
 
 if TYPE_CHECKING:
-    from producers.acknowledgements import DeliveryReport
+    from producers.delivery import DeliveryReport
 
 
 class ProducerError(ListenlakeError):
     """Listens can't be made, read or sent as asked."""
+
+
+class LaneError(ProducerError):
+    """One lane of a delivery gave up."""
 
 
 class DeliveryError(ProducerError):
@@ -23,6 +27,9 @@ class DeliveryError(ProducerError):
 
     def __init__(self, report: DeliveryReport, *, expected: str, found: str, do: str) -> None:
         """Compose the message and keep the account of what was sent."""
-        account = f"{report.acknowledged} of {report.sent} records taken up are acknowledged, {report.failed} are not"
+        account = (
+            f"{report.acknowledged} of {report.sent} events taken up are acknowledged, {report.failed} are not, "
+            f"{report.made - report.sent} were never sent"
+        )
         super().__init__(expected=expected, found=f"{found}: {account}", do=do)
         self.report = report

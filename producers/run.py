@@ -5,25 +5,28 @@ When delivery gives up, the manifest of what was acknowledged until then is writ
 
 from __future__ import annotations
 
+import shutil
 import threading
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
 
 from lakehouse import layout
 from lakehouse.events import EARLIEST_LISTEN_TIME, MAX_CLOCK_SKEW
 from producers.catalog import prepare_catalog
-from producers.delivery import Clock, Delivery, DeliverySettings
+from producers.delivery import DeliveryReport, deliver
 from producers.dimension_files import check_dimensions
 from producers.errors import DeliveryError, ProducerError
 from producers.faults import LONGEST_DELAY_S
+from producers.lanes import Clock, DeliverySettings
 from producers.manifest import TruthManifest, write_manifest
+from producers.profiles import A_DAY_S, SOME_MONDAY, Schedule, build_schedule
 from producers.replay import Replay
+from producers.shape import users_for
 from producers.synthetic import SyntheticSettings, SyntheticStream
 from producers.truth import build_sent, compute_truth
 from producers.vocabulary import GENRES
+from producers.worker import Progress, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,62 +34,98 @@ if TYPE_CHECKING:
 
     from mypy_boto3_kinesis import KinesisClient
 
-    from producers.acknowledgements import DeliveryReport
     from producers.records import Source
 
 DEFAULT_EVENTS: Final = 30_000
+FEWEST_USERS: Final = 1_200
+LAST_LISTENS: Final = timedelta(days=1)
+"""How long the listens of the last sessions may go on at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogSettings:
-    """Size and seed of the catalog that is made where there is none yet."""
+    """Size and seed of the catalog that is made where there is none yet.
+
+    Attributes:
+        seed: Seed of users and songs.
+        users: Number of users; None makes as many as the listens need.
+        songs: Number of song rows.
+        genres: Number of genres.
+    """
 
     seed: int = 1
-    users: int = 1_200
+    users: int | None = None
     songs: int = 6_000
     genres: int = len(GENRES)
 
 
-@dataclass(frozen=True)
-class Target:
-    """Where records go and how.
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """When events are due; see `producers.profiles.build_schedule`.
 
     Attributes:
-        kinesis: A client; set its own retries low, they hide what the delivery reports.
-        stream: Name of the stream.
-        delivery: Rate, duration and retries.
-        seed: Seed of the pauses between retries.
-        clock: Time.
-        stop: Set it to end gracefully: the batch begun is finished, the manifest is written.
-        on_progress: Gets the numbers sent and acknowledged after each call.
+        profile: Shape of the load over time.
+        rate: Events a second; None sends as fast as possible.
+        duration_s: Seconds from the first event to the end.
+        begin: For `diurnal`, the listen time at the start.
+        span_s: For `diurnal`, the seconds of listen time walked through.
     """
 
-    kinesis: KinesisClient
+    profile: str = "constant"
+    rate: float | None = None
+    duration_s: float | None = None
+    begin: datetime = SOME_MONDAY
+    span_s: float = A_DAY_S
+
+    def schedule(self, events: int | None) -> Schedule:
+        """Return the schedule of so many events; of as many as the rate sends in the duration, if None.
+
+        Raises:
+            ProducerError: What was asked for is no schedule.
+        """
+        return build_schedule(
+            self.profile,
+            rate=self.rate,
+            # Without a rate, the duration only ends the delivery.
+            duration_s=None if self.rate is None else self.duration_s,
+            events=events,
+            begin=self.begin,
+            span_s=self.span_s,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where events go, when and how.
+
+    Attributes:
+        connect: Makes a Kinesis client with no retries of its own; goes to worker processes if there are several.
+        stream: Name of the stream.
+        pace: When each event is due.
+        delivery: How events are sent.
+        seed: Seed of the pauses between retries.
+        clock: Time.
+        stop: Set it to end gracefully: what was taken up is finished, the manifest is written.
+        on_progress: Hears twice a second how it stands.
+    """
+
+    connect: Callable[[], KinesisClient]
     stream: str
+    pace: Pace = field(default_factory=Pace)
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
     seed: int = 1
     clock: Clock = field(default_factory=Clock)
     stop: threading.Event = field(default_factory=threading.Event)
-    on_progress: Callable[[int, int], None] | None = None
+    on_progress: Callable[[Progress], None] = lambda _progress: None
 
 
-def count_events(events: int | None, rate: float | None, duration_s: float | None) -> int:
-    """Return how many records to make: as asked, or as many as the rate sends in the duration.
+@dataclass(frozen=True)
+class Production:
+    """What was sent: the truth about it, and how the sending went."""
 
-    Raises:
-        ProducerError: A duration without a rate says nothing about the number.
-    """
-    if events is not None:
-        return events
-    if duration_s is None:
-        return DEFAULT_EVENTS
-    if rate is None:
-        raise ProducerError(
-            expected="a number of events, or a rate together with the duration",
-            found=f"a duration of {duration_s} s alone",
-            do="Add --rate, or --events as the upper bound.",
-        )
-    return max(1, int(np.ceil(rate * duration_s)))
+    manifest: TruthManifest
+    delivery: DeliveryReport
+    schedule: Schedule
 
 
 def produce(
@@ -96,7 +135,7 @@ def produce(
     catalog_directory: Path,
     manifest_directory: Path,
     catalog: CatalogSettings | None = None,
-) -> TruthManifest:
+) -> Production:
     """Send synthetic listens of the catalog under `catalog_directory`, which is made where there is none.
 
     Raises:
@@ -105,6 +144,9 @@ def produce(
     """
     _check_dates(settings, target.clock.now())
     sizes = catalog or CatalogSettings(seed=settings.seed)
+    if sizes.users is None:
+        days = (settings.end - settings.begin) / timedelta(days=1)
+        sizes = replace(sizes, users=max(FEWEST_USERS, users_for(settings.events, days, settings.shape)))
     stream = SyntheticStream(prepare_catalog(catalog_directory, **asdict(sizes)), settings)
     described = asdict(settings) | {"start": settings.start.isoformat(), "catalog": asdict(sizes)}
     return _deliver(
@@ -120,7 +162,7 @@ def produce(
 
 def replay(
     target: Target, paths: Sequence[Path], *, users_csv: Path, songs_csv: Path, manifest_directory: Path
-) -> TruthManifest:
+) -> Production:
     """Send the rows of existing CSV listens; the truth is over the given users and songs.
 
     Raises:
@@ -140,39 +182,48 @@ def replay(
 
 def _deliver(
     target: Target,
-    source_records: Source,
+    source_events: Source,
     *,
     source: str,
     settings: dict[str, Any],
     users_csv: Path,
     songs_csv: Path,
     manifest_directory: Path,
-) -> TruthManifest:
+) -> Production:
     check_dimensions(users_csv, songs_csv)
-    delivery = Delivery(
-        target.kinesis,
-        target.stream,
-        target.delivery,
-        rng=np.random.default_rng(target.seed),
+    schedule = target.pace.schedule(len(source_events))
+    ledgers = manifest_directory / "ledger"
+    task = Task(
+        connect=target.connect,
+        stream=target.stream,
+        source=source_events,
+        schedule=schedule,
+        settings=target.delivery,
+        ledger_directory=ledgers,
+        seed=target.seed,
         clock=target.clock,
-        stop=target.stop,
-        on_progress=target.on_progress,
     )
 
-    def account(report: DeliveryReport) -> TruthManifest:
-        sent = build_sent(source_records.facts(), report)
+    def account(report: DeliveryReport) -> Production:
         manifest = TruthManifest(
             source=source,
             stream=target.stream,
-            settings=settings | {"delivery": asdict(target.delivery)},
-            delivery=report.summary() | {"made": len(source_records)},
-            truth=compute_truth(sent, users_csv=users_csv, songs_csv=songs_csv),
+            settings=settings
+            | {
+                "pace": asdict(target.pace) | {"begin": target.pace.begin.isoformat()},
+                "delivery": asdict(target.delivery),
+            },
+            delivery=report.summary(),
+            truth=compute_truth(
+                build_sent(source_events.facts(), report.ledger), users_csv=users_csv, songs_csv=songs_csv
+            ),
         )
         write_manifest(manifest, manifest_directory)
-        return manifest
+        shutil.rmtree(ledgers)
+        return Production(manifest, report, schedule)
 
     try:
-        report = delivery.run(source_records.records())
+        report = deliver(task, target.stop, target.on_progress)
     except DeliveryError as error:
         account(error.report)
         raise
@@ -180,12 +231,11 @@ def _deliver(
 
 
 def _check_dates(settings: SyntheticSettings, now: float) -> None:
-    first = datetime.combine(settings.start, datetime.min.time(), UTC)
-    latest = datetime.fromtimestamp(now, UTC) + MAX_CLOCK_SKEW
-    last = first + timedelta(days=settings.dates)
-    if last > latest or first - timedelta(seconds=LONGEST_DELAY_S) < EARLIEST_LISTEN_TIME:
+    latest = datetime.fromtimestamp(now, UTC) + MAX_CLOCK_SKEW - LAST_LISTENS
+    if settings.end > latest or settings.begin - timedelta(seconds=LONGEST_DELAY_S) < EARLIEST_LISTEN_TIME:
         raise ProducerError(
-            expected=f"listen dates between {EARLIEST_LISTEN_TIME.date()} (and days for late ones) and {latest.date()}",
-            found=f"{settings.dates} dates from {settings.start}",
+            expected=f"sessions that begin between {EARLIEST_LISTEN_TIME:%Y-%m-%d} (and days for late ones) "
+            f"and {latest:%Y-%m-%d %H:%M}",
+            found=f"sessions from {settings.begin:%Y-%m-%d %H:%M} to {settings.end:%Y-%m-%d %H:%M}",
             do="Choose an earlier start or fewer dates: listens beyond would be rejected as impossible_time.",
         )
