@@ -19,17 +19,13 @@ from rich.console import Console
 from lakehouse import layout
 from lakehouse.errors import ListenlakeError
 from listenlake import screen
-from listenlake.connection import NotConnectedError, connect, producer_client
-from listenlake.demo import DemoSettings, check_data, first_date, run_demo
-from listenlake.dimensions import put_dimensions
+from listenlake.connection import NotConnectedError, connect
+from listenlake.demo import DemoSettings, check_data, run_demo
+from listenlake.load_commands import register
 from listenlake.pipeline import ACTIVE, Pipeline
 from listenlake.served import read_served
 from local_cloud import lifecycle
 from local_cloud.state import PROJECT
-from producers import run as producer
-from producers.delivery import DeliverySettings
-from producers.dimension_files import check_dimensions
-from producers.synthetic import SyntheticSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,6 +47,7 @@ DEFAULT_STATE = PROJECT / ".listenlake"
 WIDTH = None if sys.stdout.isatty() else 120
 console = Console(width=WIDTH)
 errors = Console(stderr=True, width=WIDTH)
+register(app, console, errors)
 
 
 def main() -> None:
@@ -137,56 +134,6 @@ def env(*, state: State = DEFAULT_STATE) -> None:
 
 
 @app.command()
-def produce(
-    *,
-    state: State = DEFAULT_STATE,
-    events: Annotated[int | None, typer.Option(help="Records to send; 30,000 if nothing else says.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Records a second; as fast as possible by default.")] = None,
-    duration: Annotated[float | None, typer.Option(help="Seconds to send for.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 1,
-    start: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First listen date.")] = None,
-    dates: Annotated[int, typer.Option(help="Number of listen dates.")] = 3,
-    replay: Annotated[list[Path] | None, typer.Option(help="Send the rows of these CSV files instead.")] = None,
-    catalog: Annotated[
-        Path | None,
-        typer.Option(help="Folder of users/ and songs/ to put where the jobs read them; made if not there."),
-    ] = None,
-    manifest: Annotated[Path | None, typer.Option(help="Folder for the truth manifest.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Send listens and write the truth about them. Example: listenlake produce --rate 500 --duration 60."""
-    connection = connect(state)
-    folder = catalog or state / "producer"
-    truth = manifest or folder / "truth"
-    tell = screen.Progress(errors)
-    target = producer.Target(
-        producer_client(connection),
-        connection.places.stream,
-        DeliverySettings(rate=rate, duration_s=duration),
-        seed=seed,
-    )
-    signal.signal(signal.SIGTERM, lambda *_: target.stop.set())
-    signal.signal(signal.SIGINT, lambda *_: target.stop.set())
-    if replay:
-        users, songs = folder / layout.USERS_KEY, folder / layout.SONGS_KEY
-        check_dimensions(users, songs)
-        put_dimensions(Pipeline(connection), folder, seed=None)
-        written = producer.replay(target, replay, users_csv=users, songs_csv=songs, manifest_directory=truth)
-    else:
-        settings = SyntheticSettings(
-            seed=seed,
-            events=producer.count_events(events, rate, duration),
-            start=start.date() if start else first_date(),
-            dates=dates,
-        )
-        put_dimensions(Pipeline(connection), folder, seed=seed)
-        written = producer.produce(target, settings, catalog_directory=folder, manifest_directory=truth)
-    tell(f"{written.delivery['acknowledged']:,} records acknowledged; the truth is in {truth}")
-    if as_json:
-        _print_json(written.delivery | {"manifest": str(truth)})
-
-
-@app.command()
 def ingest(
     *, state: State = DEFAULT_STATE, stop: Annotated[bool, typer.Option(help="Stop it instead.")] = False
 ) -> None:
@@ -246,6 +193,7 @@ def demo(
     events: Annotated[int, typer.Option(help="Synthetic records to send, faults included.")] = 30_000,
     rate: Annotated[float, typer.Option(help="Records a second.")] = 1_500.0,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 1,
+    aggregate: Annotated[bool, typer.Option("--aggregate", help="Many events a record, as JSON lines.")] = False,
     data: Annotated[
         Path | None, typer.Option(help="Your own users/users.csv, songs/songs.csv and streams/*.csv.")
     ] = None,
@@ -257,7 +205,9 @@ def demo(
     """Run the whole pipeline here and compare what it serves with the truth. Example: listenlake demo --keep."""
     check_data(data)
     tell = screen.Progress(errors if as_json else console)
-    settings = DemoSettings(events=events, seed=seed, rate=rate, data=data, timeout_seconds=timeout)
+    settings = DemoSettings(
+        events=events, seed=seed, rate=rate, aggregate=aggregate, data=data, timeout_seconds=timeout
+    )
     with lifecycle.up(state, port=port, on_progress=tell) as cloud:
         result = run_demo(connect(state), settings, state / "demo", tell)
         if keep:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import boto3
 from botocore.config import Config
@@ -14,6 +15,10 @@ from botocore.config import Config
 from lakehouse.errors import ListenlakeError
 from lakehouse.settings import Places
 from local_cloud import lifecycle
+from local_cloud.clients import make_client
+
+CALL_TIMEOUT_S: Final = 5.0
+"""After so long without an answer a PutRecords call is given up, and its records are sent again."""
 
 
 class NotConnectedError(ListenlakeError):
@@ -53,6 +58,25 @@ def connect(state: Path) -> Connection:
     )
 
 
-def producer_client(connection: Connection) -> Any:
-    """Return a Kinesis client that retries nothing by itself: a silent second PutRecords would double rejects."""
-    return connection.client("kinesis", config=Config(retries={"total_max_attempts": 1}))
+def producer_connect(connection: Connection, *, endpoint: str | None = None, concurrency: int = 1) -> Callable[[], Any]:
+    """Return what makes Kinesis clients for a producer, in this process or another.
+
+    They retry nothing by themselves: a silent second PutRecords would double rejects and hide what the stream did.
+
+    Args:
+        connection: The cloud.
+        endpoint: Where to reach Kinesis instead, for a proxy.
+        concurrency: Calls at once.
+    """
+    config = Config(
+        retries={"total_max_attempts": 1},
+        connect_timeout=CALL_TIMEOUT_S,
+        read_timeout=CALL_TIMEOUT_S,
+        max_pool_connections=max(concurrency, 10),
+        # Every batch is within the limits by construction; checking each entry again costs as much as sending it.
+        parameter_validation=False,
+    )
+    client = connection.client("kinesis")
+    if connection.is_local:
+        return partial(make_client, "kinesis", endpoint or client.meta.endpoint_url, config=config)
+    return partial(boto3.client, "kinesis", endpoint_url=endpoint, config=config)

@@ -17,16 +17,18 @@ from typing import Any, Final
 from lakehouse import layout
 from lakehouse.errors import ListenlakeError
 from listenlake.comparison import Comparison, compare
-from listenlake.connection import Connection, producer_client
+from listenlake.connection import Connection, producer_connect
 from listenlake.dimensions import put_dimensions
 from listenlake.freshness import measure_freshness
 from listenlake.pipeline import FAILED, Pipeline
 from listenlake.served import ServedKpis, read_served
 from listenlake.stages import count_dropped, describe_stages
 from producers import run as producer
-from producers.delivery import DeliverySettings
+from producers.lanes import DeliverySettings
 from producers.manifest import TruthManifest
+from producers.packing import AGGREGATE_BYTES
 from producers.synthetic import SyntheticSettings
+from producers.worker import Progress
 
 LISTEN_DATES: Final = 3
 POLL_SECONDS: Final = 1.0
@@ -47,7 +49,8 @@ class DemoSettings:
     Attributes:
         events: Synthetic records, faults included.
         seed: Seed of the catalog, the listens and the faults.
-        rate: Records a second.
+        rate: Events a second.
+        aggregate: Whether many events share a record.
         data: Folder with a user's own users/users.csv, songs/songs.csv and streams/*.csv, instead of synthetic ones.
         timeout_seconds: How long to wait after the last record was sent.
     """
@@ -55,6 +58,7 @@ class DemoSettings:
     events: int = 30_000
     seed: int = 1
     rate: float | None = 1_500.0
+    aggregate: bool = False
     data: Path | None = None
     timeout_seconds: float = 600.0
 
@@ -168,26 +172,26 @@ def _send(
     connection: Connection, pipeline: Pipeline, settings: DemoSettings, folder: Path, tell: Tell
 ) -> TruthManifest:
     catalog = settings.data or folder
-    put_dimensions(pipeline, catalog, seed=settings.seed if settings.data is None else None)
+    made = SyntheticSettings(seed=settings.seed, events=settings.events, start=first_date(), dates=LISTEN_DATES)
+    put_dimensions(pipeline, catalog, sizes=producer.size_catalog(made) if settings.data is None else None)
     tell(f"users.csv and songs.csv are in {connection.places.raw_bucket}")
     target = producer.Target(
-        producer_client(connection),
-        connection.places.stream,
-        DeliverySettings(rate=settings.rate),
+        connect=producer_connect(connection),
+        stream=connection.places.stream,
+        pace=producer.Pace(rate=settings.rate),
+        delivery=DeliverySettings(aggregate_bytes=AGGREGATE_BYTES if settings.aggregate else 0),
         seed=settings.seed,
         on_progress=_every_third(settings.events, tell),
     )
     if settings.data is not None:
-        files = sorted((settings.data / STREAMS).glob("*.csv"))
         return producer.replay(
             target,
-            files,
+            sorted((settings.data / STREAMS).glob("*.csv")),
             users_csv=catalog / layout.USERS_KEY,
             songs_csv=catalog / layout.SONGS_KEY,
             manifest_directory=folder / "truth",
-        )
-    synthetic = SyntheticSettings(seed=settings.seed, events=settings.events, start=first_date(), dates=LISTEN_DATES)
-    return producer.produce(target, synthetic, catalog_directory=folder, manifest_directory=folder / "truth")
+        ).manifest
+    return producer.produce(target, made, catalog_directory=folder, manifest_directory=folder / "truth").manifest
 
 
 def first_date(today: date | None = None) -> date:
@@ -195,15 +199,16 @@ def first_date(today: date | None = None) -> date:
     return (today or datetime.now(UTC).date()) - timedelta(days=LISTEN_DATES)
 
 
-def _every_third(total: int, tell: Tell) -> Callable[[int, int], None]:
+def _every_third(total: int, tell: Tell) -> Callable[[Progress], None]:
     told = [0]
 
-    def progress(sent: int, acknowledged: int) -> None:
-        if sent - told[0] >= max(1, total // 3):
-            told[0] = sent
-            tell(f"{sent:,} records sent, {acknowledged:,} acknowledged")
+    def show(progress: Progress) -> None:
+        acknowledged = progress.snapshot.totals.acknowledged
+        if acknowledged - told[0] >= max(1, total // 3):
+            told[0] = acknowledged
+            tell(f"{acknowledged:,} events acknowledged")
 
-    return progress
+    return show
 
 
 def _wait_until_quiet(pipeline: Pipeline, *, expected: int, timeout: float, tell: Tell) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from lakehouse import layout
@@ -10,10 +11,9 @@ from producers.catalog import prepare_catalog
 from producers.run import CatalogSettings
 
 
-def put_dimensions(pipeline: Pipeline, folder: Path, *, seed: int | None) -> None:
-    """Upload the dimension files under `folder`; with a seed, make them first where there are none."""
-    if seed is not None:
-        sizes = CatalogSettings()
-        prepare_catalog(folder, seed, users=sizes.users, songs=sizes.songs, genres=sizes.genres)
+def put_dimensions(pipeline: Pipeline, folder: Path, *, sizes: CatalogSettings | None) -> None:
+    """Upload the dimension files under `folder`; with sizes, make them first where there are none."""
+    if sizes is not None:
+        prepare_catalog(folder, **asdict(sizes))
     for key in (layout.USERS_KEY, layout.SONGS_KEY):
         pipeline.upload(key, (folder / key).read_bytes())

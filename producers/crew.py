@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 import threading
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from producers.errors import LaneError
 from producers.report.measures import Measures, merge, merge_snapshots
@@ -57,13 +57,13 @@ class Crew:
             while workers:
                 if (self._stop.is_set() or self._failures) and not stop_all.is_set():
                     stop_all.set()
-                for pipe in wait(list(workers), timeout=PROGRESS_S):
-                    self._hear(pipe, workers)  # type: ignore[arg-type]
+                for heard in wait(list(workers), timeout=PROGRESS_S):
+                    self._hear(cast("Connection", heard), workers)
                 on_progress(self._progress())
         finally:
             stop_all.set()
-            for _, process in workers.values():
-                process.join()
+            for _, left in workers.values():
+                left.join()
         if self._failures:
             raise self._failures[0]
         return self._progress()
@@ -80,7 +80,7 @@ class Crew:
                     LaneError(
                         expected=f"worker {number} to send its part to the end",
                         found=f"its process ended with code {process.exitcode}",
-                        do="See what ended it (memory, a signal); what it had not written down may stand in the stream.",
+                        do="See what ended it (memory, a signal); what it had not written may stand in the stream.",
                     )
                 )
             return
@@ -98,6 +98,7 @@ class Crew:
             snapshot=merge_snapshots(one.snapshot for one in standing),
             lag_s=max((one.lag_s for one in standing), default=0.0),
             longest_lag_s=max((one.longest_lag_s for one in standing), default=0.0),
+            in_flight=sum(one.in_flight for one in standing),
         )
 
 

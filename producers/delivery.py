@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from producers.crew import Crew
 from producers.errors import DeliveryError, LaneError
 from producers.ledger import read_ledger
+from producers.slots import read_shards
 from producers.worker import Progress, Task, Worker
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from producers.profiles import Schedule
     from producers.report.measures import Measures
 
 
@@ -26,6 +28,8 @@ class DeliveryReport:
 
     Attributes:
         made: Events that there were to send.
+        schedule: When each event was due.
+        shard_ids: Open shards at the start.
         ledger: One row per event taken up, by `producers.ledger.LEDGER`.
         measures: What was measured.
         started_at: Epoch seconds.
@@ -35,6 +39,8 @@ class DeliveryReport:
     """
 
     made: int
+    schedule: Schedule
+    shard_ids: tuple[str, ...]
     ledger: pa.Table
     measures: Measures
     started_at: float
@@ -88,6 +94,7 @@ def deliver(
     """
     shutil.rmtree(task.ledger_directory, ignore_errors=True)
     task.ledger_directory.mkdir(parents=True)
+    shard_ids = read_shards(task.connect(), task.stream).shard_ids
     standing: list[Progress] = []
 
     def note(progress: Progress) -> None:
@@ -103,6 +110,8 @@ def deliver(
         failure = error
     report = DeliveryReport(
         made=len(task.source),
+        schedule=task.schedule,
+        shard_ids=shard_ids,
         ledger=read_ledger(sorted(task.ledger_directory.iterdir())),
         measures=crew.measures(),
         started_at=started_at,

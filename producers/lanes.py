@@ -150,12 +150,18 @@ class Lane:
         self._at = 0
         self._over = False
         self._held: list[Entry] = []
+        self._taken = 0
         self._lock = threading.Lock()
 
     def snapshot(self, now: float) -> Snapshot:
         """Return where the lane stands, `now` seconds from the start; any thread may ask."""
         with self._lock:
             return self._measures.snapshot(now)
+
+    @property
+    def in_flight(self) -> int:
+        """Events taken up and not acknowledged."""
+        return self._taken - self._measures.totals.acknowledged
 
     def note_standing(self, now: float, *, backlog: float, memory_mb: float) -> None:
         """Note how many events wait and what the process holds in memory, `now` seconds from the start."""
@@ -233,6 +239,7 @@ class Lane:
             self._at = end
             if end == len(seconds):
                 self._advance()
+        self._taken += len(positions)
         self._pack(positions, payloads, keys, dues)
         return self._next is not None and not self._over
 

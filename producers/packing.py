@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MAX_CALL_RECORDS: Final = 500
 MAX_CALL_BYTES: Final = 5 * 1024 * 1024
 MAX_RECORD_BYTES: Final = 1024 * 1024
+AGGREGATE_BYTES: Final = 25 * 1024
+"""Size of an aggregate where nothing else is asked: one PUT payload unit, the step in which Kinesis bills records."""
 OPENING, CLOSING = ord("{"), ord("}")
 
 

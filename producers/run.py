@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,17 +44,10 @@ LAST_LISTENS: Final = timedelta(days=1)
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogSettings:
-    """Size and seed of the catalog that is made where there is none yet.
-
-    Attributes:
-        seed: Seed of users and songs.
-        users: Number of users; None makes as many as the listens need.
-        songs: Number of song rows.
-        genres: Number of genres.
-    """
+    """Size and seed of the catalog that is made where there is none yet."""
 
     seed: int = 1
-    users: int | None = None
+    users: int = FEWEST_USERS
     songs: int = 6_000
     genres: int = len(GENRES)
 
@@ -125,7 +118,14 @@ class Production:
 
     manifest: TruthManifest
     delivery: DeliveryReport
-    schedule: Schedule
+
+
+def size_catalog(settings: SyntheticSettings) -> CatalogSettings:
+    """Return a catalog with as many users as it takes to hear so much."""
+    days = (settings.end - settings.begin) / timedelta(days=1)
+    return CatalogSettings(
+        seed=settings.seed, users=max(FEWEST_USERS, users_for(settings.events, days, settings.shape))
+    )
 
 
 def produce(
@@ -143,10 +143,7 @@ def produce(
         DeliveryError: Delivery gave up; the manifest holds what was acknowledged.
     """
     _check_dates(settings, target.clock.now())
-    sizes = catalog or CatalogSettings(seed=settings.seed)
-    if sizes.users is None:
-        days = (settings.end - settings.begin) / timedelta(days=1)
-        sizes = replace(sizes, users=max(FEWEST_USERS, users_for(settings.events, days, settings.shape)))
+    sizes = catalog or size_catalog(settings)
     stream = SyntheticStream(prepare_catalog(catalog_directory, **asdict(sizes)), settings)
     described = asdict(settings) | {"start": settings.start.isoformat(), "catalog": asdict(sizes)}
     return _deliver(
@@ -191,13 +188,12 @@ def _deliver(
     manifest_directory: Path,
 ) -> Production:
     check_dimensions(users_csv, songs_csv)
-    schedule = target.pace.schedule(len(source_events))
     ledgers = manifest_directory / "ledger"
     task = Task(
         connect=target.connect,
         stream=target.stream,
         source=source_events,
-        schedule=schedule,
+        schedule=target.pace.schedule(len(source_events)),
         settings=target.delivery,
         ledger_directory=ledgers,
         seed=target.seed,
@@ -220,7 +216,7 @@ def _deliver(
         )
         write_manifest(manifest, manifest_directory)
         shutil.rmtree(ledgers)
-        return Production(manifest, report, schedule)
+        return Production(manifest, report)
 
     try:
         report = deliver(task, target.stop, target.on_progress)

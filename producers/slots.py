@@ -71,12 +71,13 @@ class ShardMap:
 
     def refresh(self) -> None:
         """Read the open shards anew; closed ones take no records."""
-        found: list[tuple[int, str]] = []
-        for page in self._kinesis.get_paginator("list_shards").paginate(StreamName=self._stream):
-            for shard in page["Shards"]:
-                if "EndingSequenceNumber" not in shard["SequenceNumberRange"]:
-                    found.append((int(shard["HashKeyRange"]["StartingHashKey"]), shard["ShardId"]))
-        found.sort()
+        pages = self._kinesis.get_paginator("list_shards").paginate(StreamName=self._stream)
+        found = sorted(
+            (int(shard["HashKeyRange"]["StartingHashKey"]), shard["ShardId"])
+            for page in pages
+            for shard in page["Shards"]
+            if "EndingSequenceNumber" not in shard["SequenceNumberRange"]
+        )
         self._starts = [start for start, _ in found]
         self._ids = [shard_id for _, shard_id in found]
 

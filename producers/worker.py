@@ -80,12 +80,14 @@ class Progress:
         snapshot: What its lanes have measured so far.
         lag_s: How far it is behind its schedule: age of the oldest event that is due and not acknowledged.
         longest_lag_s: The same at worst.
+        in_flight: Events taken up and not acknowledged.
     """
 
     seconds: float
     snapshot: Snapshot
     lag_s: float
     longest_lag_s: float
+    in_flight: int
 
 
 class Worker:
@@ -154,6 +156,7 @@ class Worker:
             snapshot=merge_snapshots([lane.snapshot(now) for lane in self._lanes]),
             lag_s=lag,
             longest_lag_s=self._longest_lag_s,
+            in_flight=sum(lane.in_flight for lane in self._lanes),
         )
 
     def _build_lane(self, number: int, ledger: LedgerWriter) -> Lane:
