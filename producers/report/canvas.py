@@ -29,7 +29,7 @@ COLOURS: Final = {
     BAD: "var(--bad)",
 }
 """Stand-ins that no chart means literally, and the style sheet's names that replace them."""
-WIDTH_IN: Final = 5.0
+WIDTH_IN: Final = 4.6
 STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
@@ -66,7 +66,7 @@ STYLE: Final[dict[Any, Any]] = {
 class Canvas:
     """One chart; a context manager in which Matplotlib has the page's style."""
 
-    def __init__(self, name: str, *, rows: int = 1, height_in: float = 2.5) -> None:
+    def __init__(self, name: str, *, rows: int = 1, height_in: float = 2.35) -> None:
         """Take the name that makes its ids unique in the page."""
         self._name = name
         self._rows, self._height = rows, height_in
@@ -146,15 +146,6 @@ def short(value: float) -> str:
     if abs(value) >= 1_000_000:
         return f"{value / 1_000_000:,.4g} M"
     return f"{value:,.0f}" if abs(value) >= 10 or value == int(value) else f"{value:,.2g}"
-
-
-def milliseconds(value: float | None) -> str:
-    """Return a latency as people read it."""
-    if value is None:
-        return "-"
-    if value >= 1_000:
-        return f"{value / 1000:.3g} s"
-    return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"
 
 
 def highest(values: Iterable[float | None]) -> float:

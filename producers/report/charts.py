@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from producers.report.canvas import Canvas, label, legend, milliseconds, time_axis
+from producers.report.canvas import Canvas, label, legend, time_axis
+from producers.report.load_report import milliseconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

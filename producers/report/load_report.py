@@ -71,7 +71,7 @@ class LoadReport:
         if totals["target_rate"]:
             parts[-1] += f" of {totals['target_rate']:,.0f} asked"
         if latency["p99"] is not None:
-            parts.append(f"p99 {latency['p99']:,.0f} ms")
+            parts.append(f"p99 {milliseconds(latency['p99'])}")
         if self.watch is not None:
             parts.append(str(self.watch["verdict"]))
         return " · ".join(parts)
@@ -80,3 +80,12 @@ class LoadReport:
 def signed(percent: float) -> str:
     """Return a deviation with its sign, two places, and no minus before zero."""
     return f"{round(percent, 2) + 0.0:+.2f}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Return a latency as people read it."""
+    if value is None:
+        return "-"
+    if value >= 1_000:
+        return f"{value / 1000:.3g} s"
+    return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"

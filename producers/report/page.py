@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from producers.report.canvas import milliseconds
 from producers.report.charts import thin
+from producers.report.load_report import milliseconds
 from producers.report.plots import draw_histogram, draw_latency, draw_rate, draw_shards, draw_trouble
 from producers.report.watch_plots import draw_completeness, draw_freshness, draw_levels
 

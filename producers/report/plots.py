@@ -15,12 +15,11 @@ from producers.report.canvas import (
     Canvas,
     highest,
     label,
-    milliseconds,
     plain_numbers,
     short,
 )
 from producers.report.charts import Chart, Step, draw_line, finish, finish_chart, latency_axis
-from producers.report.load_report import signed
+from producers.report.load_report import milliseconds, signed
 
 if TYPE_CHECKING:
     from producers.report.load_report import LoadReport
@@ -133,7 +132,7 @@ def draw_shards(report: LoadReport) -> Chart | None:
     if len(shards) < 2 or not any(shard["acknowledged"] for shard in shards):
         return None
     even, named = 1 / len(shards), len(shards) <= MOST_NAMED_SHARDS
-    canvas = Canvas("shards", height_in=max(2.5, 0.9 + 0.24 * len(shards)) if named else 2.5)
+    canvas = Canvas("shards", height_in=max(2.35, 0.9 + 0.24 * len(shards)) if named else 2.35)
     shares = [shard["share"] for shard in shards]
     with canvas as (axes,):
         if named:

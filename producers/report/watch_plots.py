@@ -15,10 +15,10 @@ from producers.report.canvas import (
     highest,
     label,
     legend,
-    milliseconds,
     plain_numbers,
 )
 from producers.report.charts import Chart, Step, draw_line, finish, finish_chart, latency_axis, thin
+from producers.report.load_report import milliseconds
 
 if TYPE_CHECKING:
     from producers.report.load_report import LoadReport
@@ -36,7 +36,7 @@ def draw_levels(report: LoadReport, steps: list[Step]) -> Chart | None:
     ]
     if not levels:
         return None
-    canvas = Canvas("levels", rows=len(levels), height_in=2.5 if len(levels) == 1 else 3.1)
+    canvas = Canvas("levels", rows=len(levels), height_in=2.35 if len(levels) == 1 else 2.9)
     seconds = report.totals["seconds"]
     with canvas as all_axes:
         for axes, (name, unit, colour) in zip(all_axes, levels, strict=True):
