@@ -71,6 +71,7 @@ def with_outcome(enriched: DataFrame, *, existing: DataFrame) -> DataFrame:
         F.length("sequence_number"),
         "sequence_number",
         "shard_id",
+        "line",
         "batch",
     )
     keys = ["listen_date", "listen_time", "event_id"]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MAGIC: Final = b"PAR1"
+_FIRST_LINE: Final = 1
+"""Of a row that stands for itself: put by hand, or written before a record could hold several events."""
 _PATH: Final = f"{layout.PROCESSED}(generation=[^/]+/batch=[^/]+/)"
 
 
@@ -39,8 +41,10 @@ def read_micro_batches(spark: SparkSession, bucket: str, manifests: Sequence[Man
     schema = schema_of(PROCESSED_LISTENS)
     frame = spark.read.schema(schema).parquet(*files) if files else spark.createDataFrame([], schema)
     path = F.col("_metadata.file_path") if files else F.lit("")
+    columns: dict[str, Column] = {name: F.col(name) for name in PROCESSED_LISTENS.columns}
+    columns["line"] = F.coalesce("line", F.lit(_FIRST_LINE)).alias("line")
     return frame.select(
-        *PROCESSED_LISTENS.columns,
+        *columns.values(),
         F.regexp_extract(path, _PATH, 1).alias("batch"),
         F.lit(None).cast("string").alias("reject_reason"),
     )
@@ -69,6 +73,7 @@ def read_by_hand(spark: SparkSession, s3: S3Client, bucket: str, manifest: Manif
         "stream": F.lit(file.key),
         "shard_id": F.lit(file.etag),
         "sequence_number": F.col("_metadata.row_index").cast("string"),
+        "line": F.lit(_FIRST_LINE),
         "arrived_at": F.lit(manifest.committed_at.isoformat()).cast("timestamp"),
     }
     typed = found.select(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _FOLDER = f"{layout.BAD_RECORDS}{layout.TRANSFORM_JOB}/"
-_PLACED = ("stream", "shard_id", "sequence_number", "arrived_at")
+_PLACED = ("stream", "shard_id", "sequence_number", "line", "arrived_at")
 DELETE_AT_ONCE = 1_000
 
 

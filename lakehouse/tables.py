@@ -45,9 +45,14 @@ extra MAP<STRING, STRING>,
 stream STRING,
 shard_id STRING,
 sequence_number STRING,
+line INT,
 arrived_at TIMESTAMP""",
 )
-"""What the streaming job writes: one row per accepted delivery, duplicates included."""
+"""What the streaming job writes: one row per accepted delivery, duplicates included.
+
+A record may hold several events as JSON Lines: `line` is an event's place in its record, from 1; a record that is one
+event has line 1, and so has every row that was written before records could hold more.
+"""
 
 CURATED_LISTENS: Final = Table(
     name="transformed_data_latest",
@@ -157,7 +162,7 @@ track_genre STRING""",
 
 REJECTED_RECORDS: Final = Table(
     name="bad_records",
-    key=("stream", "shard_id", "sequence_number"),
+    key=("stream", "shard_id", "sequence_number", "line"),
     ddl="""reason STRING,
 message STRING,
 payload STRING,
@@ -166,10 +171,11 @@ event_id STRING,
 stream STRING,
 shard_id STRING,
 sequence_number STRING,
+line INT,
 arrived_at TIMESTAMP,
 source_batch STRING""",
 )
-"""One row per rejected record. `payload` holds the record in full; bytes that are no UTF-8 are in `payload_base64`."""
+"""One row per rejected event. `payload` holds the event in full; bytes that are no UTF-8 are in `payload_base64`."""
 
 VALIDATION_RULES: Final = (
     "user_id_null",

@@ -1,6 +1,6 @@
 """Bytes in, listens or reasons out: the ingest rules of `lakehouse.events` on a frame. Pure, no session, no I/O.
 
-Every record comes out exactly once, as a listen (`reject_reason` null) or as a reject with its reason.
+Every event of a record comes out exactly once, as a listen (`reject_reason` null) or as a reject with its reason.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from lakehouse import events, listen_rules
 from lakehouse.tables import PROCESSED_LISTENS, REJECTED_RECORDS
+from streaming_jobs.json_lines import split_records
 
 _JSON_OPTIONS: Final = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 
@@ -31,12 +32,11 @@ def parse_records(records: DataFrame) -> DataFrame:
         records: Columns of the Kinesis source (`streaming_jobs.kinesis_source`).
 
     Returns:
-        One row per record: the columns of `PROCESSED_LISTENS`, plus `data`, `payload`, `reject_reason` and
-        `reject_message`, which are null for a listen.
+        One row per event: the columns of `PROCESSED_LISTENS`, plus `data` and `payload`, the event as bytes and as
+        text, and `reject_reason` and `reject_message`, which are null for a listen.
     """
-    placed = records.withColumnsRenamed({source: ours for ours, source in _POSITION.items()}).withColumn(
-        "payload", F.col("data").cast("string")
-    )
+    renamed = records.withColumnsRenamed({source: ours for ours, source in _POSITION.items()})
+    placed = split_records(renamed).withColumn("payload", F.col("data").cast("string"))
     # A step each: an expression that is named before it is used is evaluated once a row.
     decoded = placed.withColumn("pair", _pair()).withColumn("members", _members())
     typed = decoded.withColumns({f"type_{name}": _json_type(name) for name in events.FIELDS})
@@ -58,7 +58,7 @@ def accepted_listens(parsed: DataFrame) -> DataFrame:
 
 
 def rejected_records(parsed: DataFrame, batch: str) -> DataFrame:
-    """Return the rejects with their payload in full. One row per rejected record, columns of `REJECTED_RECORDS`.
+    """Return the rejects with their payload in full. One row per rejected event, columns of `REJECTED_RECORDS`.
 
     Args:
         parsed: Output of `parse_records`.
@@ -74,6 +74,7 @@ def rejected_records(parsed: DataFrame, batch: str) -> DataFrame:
         "stream",
         "shard_id",
         "sequence_number",
+        "line",
         "arrived_at",
         F.lit(batch).alias("source_batch"),
     )

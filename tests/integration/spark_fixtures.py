@@ -66,6 +66,7 @@ PROCESSED_SCHEMA: Final = pa.schema(
         ("stream", pa.string()),
         ("shard_id", pa.string()),
         ("sequence_number", pa.string()),
+        ("line", pa.int32()),
         ("arrived_at", pa.timestamp("us", tz="UTC")),
     ]
 )
@@ -112,6 +113,7 @@ def listen(
     *,
     event_id: str | None = None,
     sequence: int | str = "1",
+    line: int = 1,
     arrived_at: datetime = ARRIVAL,
     **others: Any,
 ) -> Row:
@@ -125,6 +127,7 @@ def listen(
         "stream": "listens",
         "shard_id": "shardId-000000000000",
         "sequence_number": str(sequence),
+        "line": line,
         "arrived_at": arrived_at,
         **others,
     }
@@ -188,13 +191,20 @@ class Lab:
         """Write songs.csv."""
         self.put(layout.SONGS_KEY, to_csv(SONGS_HEADER_ALL, songs))
 
-    def put_batch(self, number: int, *listens: Row, attempt: str = "attempt=a", files: int = 1) -> Manifest:
+    def put_batch(
+        self,
+        number: int,
+        *listens: Row,
+        attempt: str = "attempt=a",
+        files: int = 1,
+        schema: pa.Schema = PROCESSED_SCHEMA,
+    ) -> Manifest:
         """Commit a micro-batch as the streaming job does: parquet first, manifest last."""
         batch = BatchId("0b6e", str(number))
         written = []
         for part in range(files):
             key = f"{layout.PROCESSED}{batch.path}{attempt}/part-{part}.snappy.parquet"
-            body = to_parquet(pa.Table.from_pylist(list(listens[part::files]), PROCESSED_SCHEMA))
+            body = to_parquet(pa.Table.from_pylist(list(listens[part::files]), schema))
             written.append(BatchFile(key, len(body), self.put(key, body)))
         self._written += 1
         manifest = Manifest(
@@ -327,7 +337,7 @@ class Lab:
         folder = f"{layout.BAD_RECORDS}{layout.TRANSFORM_JOB}/generation="
         lines = [line for key in self.keys(folder) for line in self.read(key).splitlines()]
         found = [json.loads(line) for line in lines]
-        return sorted(found, key=lambda row: (row["reason"], row["stream"], row["sequence_number"]))
+        return sorted(found, key=lambda row: (row["reason"], row["stream"], row["sequence_number"], row["line"]))
 
     def items(self, table: str) -> list[Row]:
         """Items of a DynamoDB table, by key."""

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import functions as F
 
-from lakehouse.events import INGEST_REASONS, derive_event_id, event_id_sql
+from lakehouse.events import INGEST_REASONS, derive_event_id, event_id_sql, split_events
 from producers.judgement import TIME_PATTERN
 from streaming_jobs.parsing import accepted_listens, parse_records, rejected_records
 
@@ -91,6 +91,11 @@ ACCEPTED: Final[dict[str, tuple[bytes, Row]]] = {
     "escapes": (good(track_id='a"\\\n\u0001').replace(b"t", b"\\u0074", 1), {"track_id": 'a"\\\n\u0001'}),
     "blank track_id is text": (good(track_id=" "), {"track_id": " "}),
     "a sentinel of the pipeline's own": (good(**{"listenlake:end": 0}), {"user_id": 7}),
+    "over many lines": (
+        json.dumps(GOOD | {"o": [{}, {"a": {}}, {}]}, indent=0).replace("\n", "\r\n").encode() + b"\n",
+        {"user_id": 7},
+    ),
+    "an object on each line in a text": (good(platform="{}\n{}"), {"platform": "{}\n{}"}),
 }
 """Payload and some of the values that must come out."""
 
@@ -117,7 +122,11 @@ REJECTED: Final[dict[str, tuple[bytes, str]]] = {
     "comma inside": (raw(",}"), "invalid_json"),
     "two objects": (good() + good(), "invalid_json"),
     "two objects with a comma": (good() + b"," + good(), "invalid_json"),
-    "two lines": (good() + b"\n" + good(), "invalid_json"),
+    "two objects with a space": (good() + b" " + good(), "invalid_json"),
+    "two objects with a carriage return": (good() + b"\r" + good(), "invalid_json"),
+    "two objects with a blank line": (good() + b"\n\n" + good(), "invalid_json"),
+    "two objects with two carriage returns": (good() + b"\r\r\n" + good(), "invalid_json"),
+    "an object and a text on two lines": (good() + b'\n"text"', "invalid_json"),
     "an object closed by a sentinel": (good() + b',{"listenlake:end":0}]', "invalid_json"),
     "an object closed by its sentinel": (
         good() + f',{{"listenlake:end:{hashlib.sha1(good()).hexdigest()}":0}}]'.encode(),  # noqa: S324 - no secret
@@ -242,7 +251,7 @@ def test_accepted(outcome: dict[str, tuple[str, Row]], name: str) -> None:
     assert result == "accepted", row
     expected = ACCEPTED[name][1]
     assert {field: row[field] for field in expected} == expected
-    assert (row["stream"], row["arrived_at"]) == ("listens", ARRIVED)
+    assert (row["stream"], row["line"], row["arrived_at"]) == ("listens", 1, ARRIVED)
 
 
 @pytest.mark.parametrize("name", REJECTED)
@@ -253,7 +262,8 @@ def test_rejected(outcome: dict[str, tuple[str, Row]], name: str) -> None:
     assert row["message"].startswith(INGEST_REASONS[reason])
     kept = base64.b64decode(row["payload_base64"]) if row["payload"] is None else row["payload"].encode()
     assert kept == payload, "the payload is kept in full"
-    assert (row["stream"], row["arrived_at"], row["source_batch"]) == ("listens", ARRIVED, "generation=g/batch=1/")
+    assert (row["stream"], row["line"], row["arrived_at"]) == ("listens", 1, ARRIVED)
+    assert row["source_batch"] == "generation=g/batch=1/"
 
 
 def test_every_reason_is_in_the_table() -> None:
@@ -388,14 +398,120 @@ def mutate(payload: bytes, rng: random.Random) -> bytes:
 def test_thousands_of_mutations_are_each_good_or_rejected_and_keep_their_place(spark: SparkSession) -> None:
     rng = random.Random(20_240_625)
     seeds = [payload for payload, _ in (*ACCEPTED.values(), *REJECTED.values()) if 10 < len(payload) < 400]
-    payloads = [mutate(rng.choice(seeds), rng) for _ in range(4_000)]
+    lines = [good() + b"\n" + good(user_id=8), good() + b"\r\n" + good(platform="\u00e9") + b"\r\n"]
+    payloads = [mutate(rng.choice(seeds), rng) for _ in range(3_500)] + [
+        mutate(rng.choice(lines), rng) for _ in range(500)
+    ]
     listens, rejects = parse(spark, payloads)
-    outcomes = {int(row["sequence_number"]): "accepted" for row in listens}
-    outcomes |= {int(row["sequence_number"]): row["reason"] for row in rejects}
-    assert len(listens) + len(rejects) == len(payloads)
-    assert sorted(outcomes) == list(range(len(payloads)))
+    outcomes = {(int(row["sequence_number"]), row["line"]): "accepted" for row in listens}
+    outcomes |= {(int(row["sequence_number"]), row["line"]): row["reason"] for row in rejects}
+    assert len(listens) + len(rejects) == len(outcomes)
     assert all(row["shard_id"] == f"shard-{int(row['sequence_number']) % 3}" for row in (*listens, *rejects))
-    expected = {position: judge(payload) for position, payload in enumerate(payloads)}
+    events = {(place, line): data for place, record in enumerate(payloads) for line, data in split_events(record)}
+    expected = {place: judge(data) for place, data in events.items()}
+    assert outcomes.keys() == expected.keys()
+    assert len(events) > len(payloads) + 300
     assert len(set(expected.values())) >= 6, "the mutations are too tame to tell anything"
-    differing = {p: (payloads[p], expected[p], outcomes[p]) for p in outcomes if outcomes[p] != expected[p]}
+    differing = {p: (events[p], expected[p], outcomes[p]) for p in outcomes if outcomes[p] != expected[p]}
     assert differing == {}
+
+
+# -- many events in one record ----------------------------------------------------------------------------------------
+
+LINES: Final[dict[str, tuple[bytes, list[tuple[int, bytes]]]]] = {
+    "two lines": (good() + b"\n" + good(user_id=8), [(1, good()), (2, good(user_id=8))]),
+    "a line feed after the last": (good() + b"\n" + good() + b"\n", [(1, good()), (2, good())]),
+    "carriage returns": (b"\r\n".join([good(), good(), b"x", b""]), [(1, good()), (2, good()), (3, b"x")]),
+    "a carriage return at the end": (good() + b"\n" + good() + b"\r", [(1, good()), (2, good())]),
+    "only one carriage return is dropped": (
+        good() + b"\n" + good() + b"\nx\r\r\n",
+        [(1, good()), (2, good()), (3, b"x\r")],
+    ),
+    "a carriage return inside": (good() + b"\n{}\r{}", [(1, good()), (2, b"{}\r{}")]),
+    "empty lines count and are no events": (
+        b"\n\r\n" + good() + b"\n\n\r\n" + good() + b"\n" + good(),
+        [(3, good()), (6, good()), (7, good())],
+    ),
+    "blanks are an event": (good() + b"\n" + good() + b"\n \n", [(1, good()), (2, good()), (3, b" ")]),
+    "every byte there is": (
+        good() + b"\n" + good() + b"\n" + bytes(set(range(256)) - {10}) + b"\n" + bytes(range(11, 256)),
+        [(1, good()), (2, good()), (3, bytes(set(range(256)) - {10})), (4, bytes(range(11, 256)))],
+    ),
+    "half of a character on each line": (
+        good() + b"\n{" + "é".encode()[:1] + b"\n" + "é".encode()[1:] + b"}\n" + good(platform="夜🎧"),
+        [(1, good()), (2, b"{\xc3"), (3, b"\xa9}"), (4, good(platform="夜🎧"))],
+    ),
+    "64 KiB is a limit of events": (
+        padded(65_536) + b"\n" + padded(65_537) + b"\r\n" + padded(65_536) + b"\r\n",
+        [(1, padded(65_536)), (2, padded(65_537)), (3, padded(65_536))],
+    ),
+    "a record of one event is taken as it is": (b"\n" + good() + b"\r\n\n", [(1, b"\n" + good() + b"\r\n\n")]),
+}
+"""Record, and its events by line."""
+
+
+@pytest.fixture(scope="module")
+def split(spark: SparkSession) -> dict[str, list[tuple[int, bytes, str | None, str | None]]]:
+    """Every record of the table: line, bytes, reason and shard of its events."""
+    names = list(LINES)
+    parsed = parse_records(records(spark, [record for record, _ in LINES.values()]))
+    rows = parsed.select("sequence_number", "line", "data", "reject_reason", "shard_id").toArrow().to_pylist()
+    found: dict[str, list[tuple[int, bytes, str | None, str | None]]] = {name: [] for name in names}
+    for row in rows:
+        one = (row["line"], bytes(row["data"]), row["reject_reason"], row["shard_id"])
+        found[names[int(row["sequence_number"])]].append(one)
+    return {name: sorted(events) for name, events in found.items()}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_record_of_lines_is_as_many_events_and_each_is_judged_for_itself(
+    split: dict[str, list[tuple[int, bytes, str | None, str | None]]], name: str
+) -> None:
+    record, events = LINES[name]
+    assert [(line, data) for line, data, *_ in split[name]] == events == split_events(record)
+    limits = {padded(65_537): "oversize"}
+    expected = [limits.get(data, judge(data)) for _, data in events]
+    assert [reason or "accepted" for _, _, reason, _ in split[name]] == expected
+    assert {shard for *_, shard in split[name]} == {f"shard-{list(LINES).index(name) % 3}"}
+
+
+def test_a_line_is_kept_as_it_came_and_rejected_alone(spark: SparkSession) -> None:
+    bad = good(platform="?").replace(b"?", b"\xff\xfe\x00")
+    listens, rejects = parse(spark, [b"\n".join([good(user_id=1), bad, good(user_id=3), b"{", good(user_id=5)])])
+    assert [(row["user_id"], row["line"]) for row in listens] == [(1, 1), (3, 3), (5, 5)]
+    found = [(row["reason"], row["line"], row["payload"]) for row in rejects]
+    assert found == [("invalid_utf8", 2, None), ("invalid_json", 4, "{")]
+    assert base64.b64decode(rejects[0]["payload_base64"]) == bad
+    assert {row["sequence_number"] for row in (*listens, *rejects)} == {"0"}
+
+
+@pytest.mark.parametrize("filler", [b"\n", b"\r\n", b"{}\n"])
+def test_a_record_of_a_megabyte_of_lines(spark: SparkSession, filler: bytes) -> None:
+    record = good() + b"\n" + good() + b"\n" + filler * ((2**20 - 300) // len(filler)) + good()
+    last = record.count(b"\n") + 1
+    parsed = parse_records(records(spark, [record]))
+    counted = parsed.groupBy("reject_reason").agg(
+        F.count("*").alias("events"), F.sum("line").alias("lines"), F.max("line").alias("last")
+    )
+    found = {row["reject_reason"]: (row["events"], row["lines"], row["last"]) for row in counted.collect()}
+    expected: dict[str | None, tuple[int, int, int]] = {None: (3, 1 + 2 + last, last)}
+    if filler == b"{}\n":
+        expected["missing_field"] = (last - 3, sum(range(3, last)), last - 1)
+    assert found == expected
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    batch=st.lists(
+        st.lists(
+            st.sampled_from([b"}", b"{", b"\n", b"\r", b"}\n{", b"}\r\n{", b"x", b"\xff", b"\xc3", b"\x00", b" "]),
+            max_size=12,
+        ).map(b"".join),
+        min_size=100,
+        max_size=300,
+    )
+)
+def test_any_bytes_are_split_as_plain_python_splits_them(spark: SparkSession, batch: list[bytes]) -> None:
+    parsed = parse_records(records(spark, batch)).select("sequence_number", "line", "data")
+    found = {(int(row["sequence_number"]), row["line"]): bytes(row["data"]) for row in parsed.toArrow().to_pylist()}
+    assert found == {(place, line): data for place, record in enumerate(batch) for line, data in split_events(record)}

@@ -16,7 +16,7 @@ from batch_jobs.archiving import Archive
 from batch_jobs.dimensions import DimensionError
 from lakehouse import layout
 from lakehouse.boundaries import Boundaries
-from tests.integration.spark_fixtures import Lab, listen, song, to_csv, without
+from tests.integration.spark_fixtures import PROCESSED_SCHEMA, Lab, listen, song, to_csv, without
 
 DAY = "2024-06-25"
 LATER = "2024-06-26"
@@ -160,6 +160,30 @@ def test_conflicting_content_under_one_id_is_a_reject(lab: Lab) -> None:
     assert found == [("conflicting_duplicate", "10"), ("conflicting_duplicate", "11")]
 
 
+def test_of_one_record_the_earlier_line_comes_first(lab: Lab) -> None:
+    put_catalog(lab)
+    lines = {2: "a", 10: "b", 9: "b", 3: "a"}
+    lab.put_batch(
+        0, *[listen(1, t, f"{DAY}T10:00:00", event_id="e", sequence="7", line=line) for line, t in lines.items()]
+    )
+    facts = lab.transform()
+    assert [row["track_id"] for row in lab.latest()] == ["a"]
+    assert (facts["accepted"], facts["duplicates"]) == (1, 1)
+    found = [(row["reason"], row["sequence_number"], row["line"]) for row in lab.rejects()]
+    assert found == [("conflicting_duplicate", "7", 9), ("conflicting_duplicate", "7", 10)]
+
+
+def test_batches_from_before_records_held_many_events_are_merged_and_stand_on_line_1(lab: Lab) -> None:
+    put_catalog(lab)
+    before = PROCESSED_SCHEMA.remove(PROCESSED_SCHEMA.get_field_index("line"))
+    old = (listen(1, "a", f"{DAY}T10:00:00", sequence=1), listen(9, "a", f"{DAY}T10:00:01", sequence=2))
+    lab.put_batch(0, *old, schema=before)
+    lab.put_batch(1, *old[:1], listen(2, "b", f"{DAY}T10:00:02", sequence=3, line=2))
+    facts = lab.transform()
+    assert (facts["received"], facts["accepted"], facts["duplicates"]) == (4, 2, 1)
+    assert [(row["reason"], row["sequence_number"], row["line"]) for row in lab.rejects()] == [("unknown_user", "2", 1)]
+
+
 def test_unknown_user_or_track_later_known(lab: Lab) -> None:
     put_catalog(lab)
     deliveries = (listen(9, "a", f"{DAY}T10:00:00", sequence=1), listen(9, "zzz", f"{DAY}T10:00:01", sequence=2))
@@ -288,7 +312,8 @@ def test_parquet_files_put_by_hand(lab: Lab) -> None:
     lab.put_by_hand("columns.parquet", pa.table({"user": [1]}))
     run_both(lab)
     assert lab.genre_items()[DAY, "rock"]["listen_count"] == 2
-    assert [row["reason"] for row in lab.rejects()] == ["missing_field", "missing_field"]
+    found = [(row["reason"], row["sequence_number"], row["line"]) for row in lab.rejects()]
+    assert found == [("missing_field", "2", 1), ("missing_field", "3", 1)]
     assert lab.keys(layout.PROCESSED) == []
     kept = lab.keys(f"{layout.BAD_RECORDS}{layout.TRANSFORM_JOB}/unreadable-files/")
     assert sorted(key.rsplit("/", 1)[1] for key in kept) == [
