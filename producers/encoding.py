@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.faults import MALFORMED_WAYS, Kind, pick_way
+from producers.faults import Kind, is_malformed, pick_way
 from producers.malformed import JSON
 from producers.sessions import PLATFORMS
 from producers.shape import MS_PER_DAY, MS_PER_MINUTE
@@ -33,8 +33,8 @@ NO_ID: Final = len(ID_BEGIN) + 36 + len(b'",')
 OFFSETS: Final = (b"+02:00", b"-05:00", b"+05:30", b"+14:00")
 OFFSETS_MS: Final = np.array([120, -300, 330, 840]) * MS_PER_MINUTE
 EXTRA_FIELDS: Final = b',"device_model":"model-7","queue":{"position":%d,"shuffled":true}}'
-DASHES: Final = (8, 13, 18, 23)
-DIGITS: Final = [place for place in range(36) if place not in DASHES]
+GROUPS: Final = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
+"""Which digits of a UUID stand together."""
 HEX: Final = np.array([b"%04x" % number for number in range(65_536)])
 DECIMAL: Final = np.array([b"%04d" % number for number in range(10_000)])
 CLOCK: Final = np.array([b"%02d:%02d:%02d" % (s // 3_600, s // 60 % 60, s % 60) for s in range(86_400)])
@@ -102,7 +102,7 @@ class Encoder:
         """Return the payload of each record."""
         seconds, rest = np.divmod(records.played_ms, 1_000)
         rest += np.where(seconds > 0, 1_000, 0)
-        broken = np.isin(records.kind, list(MALFORMED_WAYS))
+        broken = is_malformed(records.kind)
         wording = np.where(broken, Wording.PLAIN, records.wording)
         zone = records.played_ms % len(OFFSETS)
         ids = _write_ids(records)
@@ -146,8 +146,10 @@ def build_event_ids(records: Records) -> NDArray[np.uint8]:
     words[:, 3] = 0x7000 | (random >> 20) & 0xFFF
     words[:, 4] = 0x8000 | (random >> 48) & 0x3FFF
     words[:, 5], words[:, 6], words[:, 7] = random >> 32, random >> 16, random
+    digits = HEX[words].view(np.uint8).reshape(-1, 32)
     text = np.full((len(records), 36), ord("-"), dtype=np.uint8)
-    text[:, DIGITS] = HEX[words].view(np.uint8).reshape(-1, 32)
+    for dashes, (begin, end) in enumerate(GROUPS):
+        text[:, begin + dashes : end + dashes] = digits[:, begin:end]
     return text
 
 

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from producers.errors import ProducerError
 from producers.malformed import MALFORMATIONS
@@ -65,6 +66,11 @@ MALFORMED_WAYS: Final = {
     Kind.WRONG_ENCODING: tuple(way for way in MALFORMATIONS if way.reason == "invalid_utf8"),
 }
 """Ways to break an event, in turn, of the kinds that are no event."""
+OUTCOMES: Final = (
+    *((kind.name.lower(), EXPECTED.get(kind, "")) for kind in Kind),
+    *((way.name, way.reason) for ways in MALFORMED_WAYS.values() for way in ways),
+)
+"""Name and expected outcome by `number_outcomes`."""
 SPOILED: Final = (Kind.LATE, *MALFORMED_WAYS, Kind.UNKNOWN_USER, Kind.UNKNOWN_TRACK)
 REPEATS: Final = (Kind.DUPLICATE, Kind.REPHRASED_DUPLICATE, Kind.CONFLICTING_DUPLICATE)
 
@@ -121,10 +127,25 @@ class FaultPlan:
     way: Ints
 
 
+def is_malformed(kind: Ints) -> NDArray[np.bool_]:
+    """Return which of these kinds are among `MALFORMED_WAYS`, which stand next to each other."""
+    return (kind >= min(MALFORMED_WAYS)) & (kind <= max(MALFORMED_WAYS))
+
+
 def pick_way(kind: Kind, way: int) -> Malformation:
     """Return how a record of one of `MALFORMED_WAYS` is broken."""
     ways = MALFORMED_WAYS[kind]
     return ways[way % len(ways)]
+
+
+def number_outcomes(kind: Ints, way: Ints) -> Ints:
+    """Return the index in `OUTCOMES` of records of this kind and way."""
+    number, first = kind.copy(), len(Kind)
+    for broken, ways in MALFORMED_WAYS.items():
+        places = np.flatnonzero(kind == broken)
+        number[places] = first + way[places] % len(ways)
+        first += len(ways)
+    return number
 
 
 def count_repeats(counts: Counts) -> int:

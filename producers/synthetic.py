@@ -18,13 +18,13 @@ from producers.catalog import build_track_id
 from producers.encoding import Encoder, Records, build_event_ids
 from producers.errors import ProducerError
 from producers.faults import (
-    EXPECTED,
-    MALFORMED_WAYS,
+    OUTCOMES,
     FaultRates,
     Kind,
     count_repeats,
     draw_delays_ms,
-    pick_way,
+    is_malformed,
+    number_outcomes,
     plan_faults,
 )
 from producers.listens import ListenSettings, draw_listens
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 CHUNK: Final = 2_000
 """Most records encoded at a time: few enough for the processor's cache."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+KINDS: Final = pa.array([name for name, _ in OUTCOMES], pa.string())
+EXPECTATIONS: Final = pa.array([expected for _, expected in OUTCOMES], pa.string())
 UNKNOWN: Final = 1_000
 """Numbers of users and of tracks that are in no dimension file."""
 
@@ -192,12 +194,12 @@ class SyntheticStream:
             # Who sends no id gets the one that everybody derives for the listen.
             moment = EPOCH + timedelta(milliseconds=int(block.time[place]))
             event_ids[place] = derive_event_id(int(user_ids[place]), track_ids[place], moment).encode()
-        broken = np.isin(block.kind, list(MALFORMED_WAYS))
-        names, reasons = zip(*(_state_kind(kind, way) for kind, way in _pairs(block)), strict=True)
+        broken = is_malformed(block.kind)
+        outcomes = pa.array(number_outcomes(block.kind, block.way))
         return pa.record_batch(
             [
-                pa.array(names, pa.string()),
-                pa.array(reasons, pa.string()),
+                KINDS.take(outcomes),
+                EXPECTATIONS.take(outcomes),
                 pa.array(event_ids, pa.binary(), mask=broken).cast(pa.string()),
                 pa.array(user_ids, mask=broken),
                 pa.array(track_ids, pa.string(), mask=broken),
@@ -205,19 +207,6 @@ class SyntheticStream:
             ],
             schema=FACTS,
         )
-
-
-def _pairs(block: Records) -> zip[tuple[int, int]]:
-    return zip(block.kind.tolist(), block.way.tolist(), strict=True)
-
-
-def _state_kind(number: int, way: int) -> tuple[str, str]:
-    """Return name and expected outcome of a record of this kind and way."""
-    kind = Kind(number)
-    if kind in MALFORMED_WAYS:
-        malformation = pick_way(kind, way)
-        return malformation.name, malformation.reason
-    return kind.name.lower(), EXPECTED[kind]
 
 
 def _build_unknown_tracks(rng: np.random.Generator, known: set[str]) -> list[str]:
