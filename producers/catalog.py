@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -81,7 +80,7 @@ def build_catalog(seed: int, *, users: int = 1_200, songs: int = 6_000, genres: 
     """
     rng = np.random.default_rng([seed, 1])
     return Catalog(
-        users=tuple(_build_user(rng, FIRST_USER_ID + number) for number in range(users)),
+        users=_build_users(rng, users),
         songs=_build_songs(rng, songs, [*GENRES, *(f"genre-{n}" for n in range(len(GENRES), genres))][:genres]),
     )
 
@@ -140,12 +139,21 @@ def build_track_id(rng: np.random.Generator) -> str:
     return "".join(BASE62[digit] for digit in rng.integers(0, len(BASE62), TRACK_ID_LENGTH))
 
 
-def _build_user(rng: np.random.Generator, user_id: int) -> Row:
-    name = f"{_pick(rng, GIVEN_NAMES)} {_pick(rng, FAMILY_NAMES)}"
-    if rng.random() < 0.02:
-        name = f'{name}, "{_pick(rng, NOUNS)}"'
-    created = date(2023, 1, 1) + timedelta(days=int(rng.integers(0, 730)))
-    return (str(user_id), name, str(rng.integers(13, 90)), _pick(rng, COUNTRIES), created.isoformat())
+def _build_users(rng: np.random.Generator, count: int) -> tuple[Row, ...]:
+    """Make all users at once: a load test has some hundred thousand of them."""
+    given, family, noun, country = (
+        rng.integers(0, len(words), count).tolist() for words in (GIVEN_NAMES, FAMILY_NAMES, NOUNS, COUNTRIES)
+    )
+    ages = rng.integers(13, 90, count).tolist()
+    created = (np.datetime64("2023-01-01") + rng.integers(0, 730, count)).astype(str).tolist()
+    quoted = (rng.random(count) < 0.02).tolist()
+    rows = []
+    for user in range(count):
+        name = f"{GIVEN_NAMES[given[user]]} {FAMILY_NAMES[family[user]]}"
+        if quoted[user]:
+            name = f'{name}, "{NOUNS[noun[user]]}"'
+        rows.append((str(FIRST_USER_ID + user), name, str(ages[user]), COUNTRIES[country[user]], created[user]))
+    return tuple(rows)
 
 
 def _build_songs(rng: np.random.Generator, count: int, genres: list[str]) -> tuple[Row, ...]:
