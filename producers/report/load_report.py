@@ -55,7 +55,9 @@ class LoadReport:
             told = f"{totals['events_per_second']:,.0f} of {totals['target_rate']:,.0f} events/s, {signed(error)} %"
             checks.append((f"Rate within {RATE_TOLERANCE_PERCENT:g} %", abs(error) <= RATE_TOLERANCE_PERCENT, told))
         if self.watch is not None:
-            checks.append(("Everything seen by the consumer", bool(self.watch["complete"]), str(self.watch["verdict"])))
+            # Complete is not enough: nothing may be altered, multiplied or out of order either.
+            good = bool(self.watch.get("good", self.watch["complete"]))
+            checks.append(("Seen by the consumer as sent", good, str(self.watch["verdict"])))
         return checks
 
     def headline(self) -> str:

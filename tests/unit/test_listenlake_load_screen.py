@@ -125,9 +125,7 @@ def test_the_summary_ends_with_the_headline(complete: bool) -> None:
     show_load_summary(console, report)
     lines = written.getvalue().splitlines()
     assert lines[-1] == report.headline()
-    assert lines[-1].startswith(
-        "load test passed" if complete else "load test failed (everything seen by the consumer)"
-    )
+    assert lines[-1].startswith("load test passed" if complete else "load test failed (seen by the consumer as sent)")
     assert lines[-1].endswith("[red]990 of 1,000 seen")
     rows = [line.split() for line in lines]
     assert ["sent", "again", "after", "ProvisionedThroughputExceededException", "10"] in rows

@@ -109,6 +109,12 @@ def test_a_rate_that_is_not_held_and_a_consumer_that_misses_events_fail() -> Non
     # Due at 100 events/s within ten seconds, there after 12.5: 80 events/s.
     assert report.totals["rate_error_percent"] == pytest.approx(-20.0, abs=0.5)
     assert [holds for _, holds, _ in report.checks()] == [True, False, False]
+    doubled = {"complete": True, "good": False, "verdict": "complete: 3 duplicates more than injected"}
+    assert build_report(run(), facts(), schedule=None, watch=doubled).checks()[-1] == (
+        "Seen by the consumer as sent",
+        False,
+        "complete: 3 duplicates more than injected",
+    )
     slow = build_report(run(), facts(seconds=9.0), schedule=Ramp())
     assert slow.totals["rate_error_percent"] == pytest.approx((1_000 / 9 / 90 - 1) * 100, abs=0.2)
     assert [holds for _, holds, _ in slow.checks()] == [True, False]

@@ -139,7 +139,7 @@ def test_record_sizes_bill_each_record_by_its_own_size() -> None:
     assert (without.totals.billed_kb, without.totals.payload_units) == (4, 2)
 
 
-@given(st.lists(st.tuples(st.floats(0, 20_000), st.integers(0, 3)), max_size=60))
+@given(st.lists(st.tuples(st.floats(0, 8_000), st.integers(0, 3)), max_size=60))
 def test_lanes_merge_to_what_one_lane_would_have_measured(calls: list[tuple[float, int]]) -> None:
     whole, lanes = Measures(), [Measures() for _ in range(3)]
     for place, (second, events) in enumerate(sorted(calls)):
