@@ -9,7 +9,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.report.histogram import LatencyHistogram, bucket_of, upper_edges
@@ -41,6 +41,7 @@ def note(
     )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(min_value=1e-4, max_value=110.0), min_size=1, max_size=300),
     st.sampled_from([0.0, 0.01, 0.5, 0.95, 0.99, 1.0]),
@@ -53,6 +54,7 @@ def test_a_quantile_is_within_five_percent_of_the_nearest_rank(values: list[floa
     assert histogram.maximum == max(values)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(min_value=0.0, max_value=500.0), min_size=1, max_size=50))
 def test_one_by_one_counts_as_all_at_once(values: list[float]) -> None:
     one, all_at_once = LatencyHistogram(), LatencyHistogram()
@@ -139,6 +141,7 @@ def test_record_sizes_bill_each_record_by_its_own_size() -> None:
     assert (without.totals.billed_kb, without.totals.payload_units) == (4, 2)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.floats(0, 8_000), st.integers(0, 3)), max_size=60))
 def test_lanes_merge_to_what_one_lane_would_have_measured(calls: list[tuple[float, int]]) -> None:
     whole, lanes = Measures(), [Measures() for _ in range(3)]
