@@ -44,7 +44,7 @@ class Chaos:
     Attributes:
         throttle: Share of PutRecords calls that are refused whole.
         partial: Share of entries that are refused inside an answer, in calls that are answered.
-        timeout: Share of PutRecords calls that never get an answer; every other one of them is delivered, by the seed.
+        timeout: Share of PutRecords calls that never get an answer; about half of them are delivered all the same.
         outages: When connections are closed without an answer.
     """
 
@@ -96,7 +96,7 @@ class Fate(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class ChaosCounts:
-    """What was done. Calls are PutRecords calls; each is in exactly one of the next four and of `passed`.
+    """What was done. Calls are PutRecords calls; each is in exactly one of the next five.
 
     Attributes:
         calls: All that came.

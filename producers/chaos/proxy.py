@@ -20,7 +20,13 @@ class ChaosProxy:
     """The proxy, listening on 127.0.0.1 from `with` on; when it ends, its threads and sockets are gone."""
 
     def __init__(
-        self, upstream_url: str, chaos: Chaos, *, seed: int = 1, clock: Callable[[], float] = time.monotonic
+        self,
+        upstream_url: str,
+        chaos: Chaos,
+        *,
+        seed: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        hold_seconds: float | None = None,
     ) -> None:
         """Prepare it.
 
@@ -29,6 +35,8 @@ class ChaosProxy:
             chaos: The trouble to make.
             seed: Decides which calls and entries it meets.
             clock: Seconds, for outages.
+            hold_seconds: How long to keep a client waiting for an answer that never comes, before its connection is
+                closed; None waits until it gives up by itself.
 
         Raises:
             ProducerError: The endpoint is no plain-HTTP one.
@@ -42,6 +50,7 @@ class ChaosProxy:
                 "can stand in between: there, --chaos can't be had.",
             )
         self._plan = ChaosPlan(chaos, seed, clock)
+        self._hold_seconds = hold_seconds
         self._upstream = (parts.hostname, parts.port or 80)
         self._server: ChaosServer | None = None
 
@@ -59,7 +68,7 @@ class ChaosProxy:
         return self._plan.counts
 
     def __enter__(self) -> Self:
-        self._server = ChaosServer(self._upstream, self._plan)
+        self._server = ChaosServer(self._upstream, self._plan, self._hold_seconds)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="chaos")
         self._thread.start()
         return self

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import logging
-import select
+import selectors
 import socket
 import socketserver
 import sys
@@ -42,8 +42,9 @@ class ChaosServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     request_queue_size = 128
     server_address: tuple[str, int]
 
-    def __init__(self, upstream: tuple[str, int], plan: ChaosPlan) -> None:
+    def __init__(self, upstream: tuple[str, int], plan: ChaosPlan, hold_seconds: float | None) -> None:
         self.plan = plan
+        self.hold_seconds = hold_seconds
         self.upstream = upstream
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -137,7 +138,8 @@ class _Handler(BaseHTTPRequestHandler):
             delivered = answer is not None and answer.status == HTTPStatus.OK
             plan.count(timeouts=1, delivered_without_answer=delivered)
             self.close_connection = True
-            self.connection.recv(1)  # Nothing comes but the end: the client gives up, or the proxy does.
+            # Nothing comes but the end: the client gives up, or the proxy does.
+            _has_news(self.connection, self.server.hold_seconds)
 
     def _pass_on(self, body: bytes, rng: random.Random) -> None:
         plan = self.server.plan
@@ -191,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _connect(self) -> http.client.HTTPConnection:
         # A connection that has something to say between two requests has ended.
-        if self._upstream.sock is None or select.select([self._upstream.sock], [], [], 0)[0]:
+        if self._upstream.sock is None or _has_news(self._upstream.sock, 0):
             self._drop_upstream()
             self._upstream.connect()
             self.server.note(self._upstream.sock)
@@ -212,6 +214,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(answer.body)
+
+
+def _has_news(connection: socket.socket, seconds: float | None) -> bool:
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_READ)
+        return bool(selector.select(seconds))
 
 
 def _hang_up(connection: socket.socket) -> None:

@@ -159,11 +159,9 @@ def payloads_of(call: int, entries: int) -> list[bytes]:
     return [f"{call}/{entry}".encode() for entry in range(entries)]
 
 
-def run(
-    endpoint: str, chaos: Chaos, *, calls: int = 60, entries: int = 5, seed: int = 1, read_timeout: float = 0.05
-) -> tuple[Told, ChaosCounts]:
+def run(endpoint: str, chaos: Chaos, *, calls: int = 60, entries: int = 5, seed: int = 1) -> tuple[Told, ChaosCounts]:
     told = Told()
-    with ChaosProxy(endpoint, chaos, seed=seed) as proxy, client_of(proxy.url, read_timeout) as client:
+    with ChaosProxy(endpoint, chaos, seed=seed, hold_seconds=0) as proxy, client_of(proxy.url) as client:
         for call in range(calls):
             put(client, told, payloads_of(call, entries))
         return told, settled(proxy)
@@ -327,7 +325,7 @@ def test_the_same_seed_makes_the_same_trouble(endpoint: str) -> None:
 
 def test_every_entry_is_accounted_for_over_many_connections(kinesis: Kinesis, endpoint: str) -> None:
     everything = [payloads_of(call, 20) for call in range(240)]
-    with ChaosProxy(endpoint, ALL) as proxy, client_of(proxy.url, read_timeout=1.0) as client:
+    with ChaosProxy(endpoint, ALL, hold_seconds=0.01) as proxy, client_of(proxy.url) as client:
         with ThreadPoolExecutor(12) as pool:
             tolds = [Told() for _ in everything]
             list(pool.map(lambda told, payloads: put(client, told, payloads), tolds, everything))
@@ -346,8 +344,8 @@ def test_every_entry_is_accounted_for_over_many_connections(kinesis: Kinesis, en
 
 def sequential_counts(calls: int) -> ChaosCounts:
     """The counts of as many calls of no entries, one after another."""
-    with serving(Kinesis()) as url, ChaosProxy(url, replace(ALL, partial=0.0)) as proxy:
-        with client_of(proxy.url, read_timeout=0.05) as client:
+    with serving(Kinesis()) as url, ChaosProxy(url, replace(ALL, partial=0.0), hold_seconds=0) as proxy:
+        with client_of(proxy.url) as client:
             for _ in range(calls):
                 put(client, Told(), [b"x"])
         return settled(proxy)
@@ -448,9 +446,10 @@ def test_it_ends_with_all_its_threads_and_sockets(endpoint: str, linger: Callabl
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
         waits.result(10)  # The end of the proxy is the end of the call it held.
-    left = {thread.name for thread in set(threading.enumerate()) - before if "chaos" in thread.name}
-    assert left == set()
-    assert not any(thread.name.endswith("(process_request_thread)") and "Chaos" in repr(thread) for thread in before)
+    # The endpoint's threads end when the proxy's connections to it do.
+    while left := set(threading.enumerate()) - before:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
     with pytest.raises(ConnectionRefusedError), closing(socket.create_connection(("127.0.0.1", port))):
         pass
     with pytest.raises(RuntimeError, match="only inside"):
