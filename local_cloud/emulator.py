@@ -1,12 +1,14 @@
 """The AWS emulator: ministack as a process of its own, on the loopback interface only.
 
 It refuses PutEvents with a source of AWS's own, as AWS does; here the Glue endpoint is AWS, so the end of a job run
-is let through. Docker, persistence and the listeners of services that nobody uses stay off.
+is let through. It looks through every record of a stream for expired ones at each call; here it does so when the oldest
+one has expired, or a stream would take the less the more it holds. Docker, persistence and the listeners of services that nobody uses stay off.
 """
 
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -61,6 +63,19 @@ def admit_glue_events(put_events: Callable[..., Any]) -> Callable[..., Any]:
     return put
 
 
+def expire_when_due(expire_records: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap the emulator's removal of expired records so that it is only tried when there is one."""
+
+    def expire(stream: dict[str, Any]) -> None:
+        cutoff = time.time() - stream["RetentionPeriodHours"] * 3600
+        # Records stand in order of arrival: where the first is in time, all are.
+        oldest = [shard["records"][0] for shard in stream["shards"].values() if shard["records"]]
+        if any(record["ApproximateArrivalTimestamp"] < cutoff for record in oldest):
+            expire_records(stream)
+
+    return expire
+
+
 def state_change_event(*, job: str, run_id: str, state: str, message: str) -> dict[str, Any]:
     """Return the entry that Glue puts on the default bus when a run ends."""
     severity = {"FAILED": "ERROR", "TIMEOUT": "WARN"}.get(state, "INFO")
@@ -71,9 +86,10 @@ def state_change_event(*, job: str, run_id: str, state: str, message: str) -> di
 def main() -> None:
     """Run the emulator in the foreground."""
     from ministack import app  # noqa: PLC0415 - reads its environment when it is imported
-    from ministack.services import eventbridge  # noqa: PLC0415
+    from ministack.services import eventbridge, kinesis  # noqa: PLC0415
 
     eventbridge._put_events = admit_glue_events(eventbridge._put_events)
+    kinesis._expire_records = expire_when_due(kinesis._expire_records)
     app.main()
 
 
