@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import signal
+import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -235,9 +236,15 @@ def follow(session: Watch, errors: Console, stop: threading.Event, verify: Path 
 
 
 def stop_on_signals(stop: threading.Event) -> None:
-    """End gracefully on Ctrl-C and SIGTERM."""
+    """End gracefully on Ctrl-C and SIGTERM, at once on the second of them."""
+
+    def end(number: int, _frame: object) -> None:
+        if stop.is_set():
+            sys.exit(128 + number)
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
 
 
 def count_dates(first: datetime | None, last: datetime | None, dates: int | None) -> int:

@@ -27,6 +27,9 @@ TIMINGS: Final = {
     "workerMetricsReporterFreqInMillis": "1000",
     "failoverTimeMillis": "5000",
     "idleTimeBetweenReadsInMillis": "200",
+    # What a read may bring at once, in a heap this small: aggregates are up to a megabyte each, and an emulator
+    # does not stop at 10 MB as Kinesis does.
+    "maxRecords": "1000",
     "parentShardPollIntervalMillis": "1000",
     "schedulerInitializationBackoffTimeMillis": "500",
     "shutdownGraceMillis": str(GRACE_MILLIS),
