@@ -17,7 +17,7 @@ from lakehouse.settings import Places
 from local_cloud import lifecycle
 from local_cloud.clients import make_client
 
-CALL_TIMEOUT_S: Final = 5.0
+CALL_TIMEOUT_S: Final = 3.0
 """After so long without an answer a PutRecords call is given up, and its records are sent again."""
 
 

@@ -1,9 +1,10 @@
 """One lane of an open-loop delivery: events go out when they are due, whether or not the system keeps up.
 
-Only the failed records of a call are sent again. While they wait, newer events of the same shard wait behind them and
-those of other shards go on, so that one throttled shard does not slow the rest and the order of a key holds from call
-to call. Nothing acknowledged goes unsaid, nothing unacknowledged is claimed. A call whose answer got lost may have
-arrived: its records are sent again, so a record may stand in the stream twice under one acknowledgement.
+Only the failed records of a call are sent again. While they wait, newer events of the same slot of keys wait behind
+them; a shard that refused everything rests altogether. The rest goes on, so that one throttled shard does not slow the
+others, and the order of a key holds from call to call. Nothing acknowledged goes unsaid, nothing unacknowledged is
+claimed. A call whose answer got lost may have arrived: its records are sent again, so a record may stand in the stream
+twice under one acknowledgement.
 """
 
 from __future__ import annotations
@@ -150,13 +151,20 @@ class Lane:
         self._at = 0
         self._over = False
         self._held: list[Entry] = []
+        self._resting: dict[str, float] = {}
         self._taken = 0
+        self._answered_at = 0.0
         self._lock = threading.Lock()
 
     def snapshot(self, now: float) -> Snapshot:
         """Return where the lane stands, `now` seconds from the start; any thread may ask."""
         with self._lock:
             return self._measures.snapshot(now)
+
+    @property
+    def answered_at(self) -> float:
+        """When the last call was answered or given up, in seconds from the start."""
+        return self._answered_at
 
     @property
     def in_flight(self) -> int:
@@ -260,17 +268,17 @@ class Lane:
             raise LaneError(expected=error.expected, found=error.found, do=error.do) from error
 
     def _choose(self, now: float) -> list[Entry]:
-        """Take the records of the next call out of those held, in order; a shard that waits keeps all of its own."""
+        """Take the records of the next call out of those held, in order; a slot that waits keeps all of its own."""
+        resting = {shard for shard, until in self._resting.items() if until > now}
         call: list[Entry] = []
         size, kept = 0, []
-        waiting: set[str] = set()
+        waiting: set[int] = set()
         for place, entry in enumerate(self._held):
             if len(call) == MAX_CALL_RECORDS or size + entry.weight > MAX_CALL_BYTES:
                 kept += self._held[place:]
                 break
-            shard = self._shards.shard_of(self._slots.middle(entry.slot))
-            if shard in waiting or entry.not_before > now:
-                waiting.add(shard)
+            if entry.slot in waiting or entry.not_before > now or self._shard_of(entry) in resting:
+                waiting.add(entry.slot)
                 kept.append(entry)
             else:
                 call.append(entry)
@@ -280,8 +288,9 @@ class Lane:
 
     def _pause(self, now: float, *, taking: bool) -> float:
         """Return how long there is nothing to do, in seconds."""
-        # Those without a time of their own wait behind one that has.
-        until = min((e.not_before for e in self._held if e.not_before > now), default=now + LONGEST_PAUSE_S)
+        # Those without a time of their own wait behind one that has, or for their shard.
+        times = [*(entry.not_before for entry in self._held), *self._resting.values()] if self._held else []
+        until = min((moment for moment in times if moment > now), default=now + LONGEST_PAUSE_S)
         if taking and self._next is not None and len(self._held) < MOST_HELD:
             gathered = self._gathered_at(self._next.seconds)
             if self._settings.duration_s is not None:
@@ -298,6 +307,7 @@ class Lane:
             entry.tries += 1
         codes, placed = self._call(call)
         now, at = self._clock.elapsed() - self._started, self._clock.now()
+        self._answered_at = now
         failed: list[Entry] = []
         refused: dict[str, int] = {}
         shards: dict[str, int] = {}
@@ -316,7 +326,7 @@ class Lane:
                 entry.refused_with = code
                 entry.unanswered += code == NO_ANSWER
                 failed.append(entry)
-        self._hold(failed, now)
+        self._hold(call, failed, now)
         with self._lock:
             self._measures.note_call(
                 now,
@@ -334,17 +344,30 @@ class Lane:
             self._shards.refresh()
         self._check_budget(failed, refused, now)
 
-    def _hold(self, failed: list[Entry], now: float) -> None:
-        """Put failed records in front of those held; the records of one shard wait together."""
-        until: dict[str, float] = {}
+    def _hold(self, call: list[Entry], failed: list[Entry], now: float) -> None:
+        """Put failed records in front of those held.
+
+        A shard that refused all of its records rests; otherwise only what was refused waits, and the slot behind it.
+        """
+        tried = Counter(self._shard_of(entry) for entry in call)
+        refused = Counter(self._shard_of(entry) for entry in failed)
+        slots: dict[int, float] = {}
         for entry in failed:
-            shard = self._shards.shard_of(self._slots.middle(entry.slot))
-            if shard not in until:
-                doubled = self._settings.first_backoff_s * 2 ** min(entry.tries - 1, 30)
-                bound = min(self._settings.longest_backoff_s, doubled)
-                until[shard] = now + float(self._rng.uniform(0.0, bound))
-            entry.not_before = until[shard]
+            shard = self._shard_of(entry)
+            if refused[shard] < tried[shard]:
+                if entry.slot not in slots:
+                    slots[entry.slot] = now + self._draw_backoff(entry)
+                entry.not_before = slots[entry.slot]
+            elif self._resting.get(shard, 0.0) <= now:
+                self._resting[shard] = now + self._draw_backoff(entry)
         self._held = failed + self._held
+
+    def _draw_backoff(self, entry: Entry) -> float:
+        doubled = self._settings.first_backoff_s * 2 ** min(entry.tries - 1, 30)
+        return float(self._rng.uniform(0.0, min(self._settings.longest_backoff_s, doubled)))
+
+    def _shard_of(self, entry: Entry) -> str:
+        return self._shards.shard_of(self._slots.middle(entry.slot))
 
     def _check_budget(self, failed: list[Entry], refused: dict[str, int], now: float) -> None:
         budget = self._settings.retry_for_s

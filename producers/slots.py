@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 HASH_BITS: Final = 128
 FEWEST_SLOTS: Final = 16
 SLOTS_PER_SHARD: Final = 4
+FINE_SLOTS: Final = 4_096
+"""Slots where nothing gathers in them: fine enough that one that waits holds up little else."""
 CACHED_KEYS: Final = 1 << 18
 
 

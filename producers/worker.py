@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from producers.lanes import Clock, DeliverySettings, Due, Lane
 from producers.ledger import LedgerWriter
 from producers.records import Lanes
 from producers.report.measures import Measures, Snapshot, merge, merge_snapshots
-from producers.slots import HashSlots, read_shards
+from producers.slots import FINE_SLOTS, HashSlots, read_shards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,12 +98,14 @@ class Worker:
         self._task, self._number, self._stop = task, number, stop
         self._kinesis = task.connect()
         self._shards = read_shards(self._kinesis, task.stream)
-        self._slots = HashSlots.for_shards(len(self._shards.shard_ids))
+        gathers = task.settings.aggregate_bytes > 0
+        self._slots = HashSlots.for_shards(len(self._shards.shard_ids)) if gathers else HashSlots(FINE_SLOTS)
         self._mine = task.lanes_of(number)
         self._queues: dict[int, queue.Queue[Due | None]] = {
             lane: queue.Queue(QUEUED_CHUNKS) for lane in self._mine.mine
         }
         self._share = 1.0 / task.settings.workers
+        self._through = threading.Event()
         self._lanes: list[Lane] = []
         self._measures: list[Measures] = []
         self._failures: list[Exception] = []
@@ -122,23 +124,28 @@ class Worker:
             LaneError: A lane gave up; the others have finished what they had taken up.
         """
         self._started = self._task.clock.elapsed() if started is None else started
-        threads = [threading.Thread(target=self._make, name="make", daemon=True)]
+        maker = threading.Thread(target=self._make, name="make", daemon=True)
+        senders: list[threading.Thread] = []
         with ExitStack() as ledgers:
             for number in self._mine.mine:
                 lane = self._build_lane(number, ledgers.enter_context(LedgerWriter(self._task.ledger(number))))
                 self._lanes.append(lane)
-                threads.append(
+                senders.append(
                     threading.Thread(target=self._send, args=(lane, number), name=f"lane-{number}", daemon=True)
                 )
-            for thread in threads:
+            for thread in (maker, *senders):
                 thread.start()
-            for thread in threads:
+            for thread in senders:
                 while thread.is_alive():
                     thread.join(PROGRESS_S)
                     on_progress(self._progress())
+            # Nobody takes what is left when the duration has ended.
+            self._through.set()
+            maker.join()
         if self._failures:
             raise self._failures[0]
-        return self._progress()
+        # Threads are looked at twice a second; what counts is when the last answer came.
+        return replace(self._progress(), seconds=max(lane.answered_at for lane in self._lanes))
 
     def measures(self) -> Measures:
         """Return what the lanes have measured, once they are through."""
@@ -189,7 +196,7 @@ class Worker:
             self._fail(error)
 
     def _offer(self, waiting: queue.Queue[Due | None], item: Due | None) -> bool:
-        while not self._stop.is_set():
+        while not (self._stop.is_set() or self._through.is_set()):
             try:
                 waiting.put(item, timeout=HEEDED_S)
             except queue.Full:

@@ -71,7 +71,7 @@ class Verification:
         other: Events seen that the ledger knows nothing of.
         redelivered: Sightings beyond the first of the same position: the client delivers at least once.
         out_of_order: Events seen before one of the same user and shard that was sent earlier.
-        out_of_order_resent: The same, where one of the two was sent again for want of an answer.
+        out_of_order_resent: The same, where one of the two was sent again: PutRecords may take a call in part.
         restarts: Daemons that died and were started again.
         latency_ms: From the put to the first sighting, by the stream's clock.
         sent_to_seen_ms: From sending to the first sighting, by the producer's clock.

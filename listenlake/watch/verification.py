@@ -30,7 +30,7 @@ POSITION: Final = "shard_id, sequence_number, line"
 LEDGER_SQL: Final = """
 CREATE TABLE ledger AS
 SELECT position, kind, acknowledged, shard_id, sequence_number, line, sent_at, coalesce(unanswered, 0) AS unanswered,
-    event_id, user_id
+    tries, event_id, user_id
 FROM sent
 """
 CHECKED_SQL: Final = f"""
@@ -76,13 +76,13 @@ SELECT coalesce(sum(unanswered), 0), count(*) FILTER (NOT acknowledged) FROM led
 SEEN_SQL: Final = "SELECT count(*), coalesce(sum(sightings - 1), 0), (SELECT count(*) FROM extras) FROM seen"
 ORDER_SQL: Final = """
 WITH followed AS (
-    SELECT position, unanswered, lag(position) OVER seen_order AS before, lag(unanswered) OVER seen_order AS resent
+    SELECT position, tries, lag(position) OVER seen_order AS before, lag(tries) OVER seen_order AS tries_before
     FROM checked WHERE is_seen AND user_id IS NOT NULL
     WINDOW seen_order AS (
         PARTITION BY shard_id, user_id ORDER BY seen_us, length(sequence_number), sequence_number, line
     )
 )
-SELECT count(*) FILTER (unanswered = 0 AND resent = 0), count(*) FILTER (unanswered > 0 OR resent > 0)
+SELECT count(*) FILTER (tries = 1 AND tries_before = 1), count(*) FILTER (tries > 1 OR tries_before > 1)
 FROM followed WHERE before > position
 """
 MINUTES_SQL: Final = """

@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
         ("sequence_number", pa.string()),
         ("line", pa.int32()),
         ("sent_at", pa.float64()),
+        ("tries", pa.int32()),
         ("unanswered", pa.int32()),
         ("event_id", pa.string()),
         ("user_id", pa.int64()),
@@ -53,6 +54,7 @@ def ledger_rows() -> list[dict[str, Any]]:
             "sequence_number": sequence(position),
             "line": 1,
             "sent_at": SENT_AT + position,
+            "tries": 1,
             "unanswered": 0,
             "event_id": event_id,
             "user_id": user_id,
@@ -139,7 +141,7 @@ def test_a_further_copy_that_nothing_explains(check: Check) -> None:
 
 def test_a_further_copy_by_a_lost_answer(check: Check) -> None:
     ledger = ledger_rows()
-    ledger[1]["unanswered"] = 1
+    ledger[1] |= {"unanswered": 1, "tries": 2}
     found = check(ledger, [*sightings(), ("95", 1, "b", 1.1)])
     assert found.is_good
     assert (found.sent_twice, found.duplicates_found, found.other) == (1, 1, 0)
@@ -147,7 +149,7 @@ def test_a_further_copy_by_a_lost_answer(check: Check) -> None:
 
 def test_lost_answers_excuse_so_many_copies_and_no_more(check: Check) -> None:
     ledger = ledger_rows()
-    ledger[1]["unanswered"] = 1
+    ledger[1] |= {"unanswered": 1, "tries": 2}
     found = check(ledger, [*sightings(), ("95", 1, "b", 1.1), ("97", 1, "b", 1.2)])
     assert (found.sent_twice, found.duplicates_found) == (1, 2)
     assert not found.is_good
@@ -155,7 +157,7 @@ def test_lost_answers_excuse_so_many_copies_and_no_more(check: Check) -> None:
 
 def test_a_malformed_event_by_a_lost_answer(check: Check) -> None:
     ledger = ledger_rows()
-    ledger[5]["unanswered"] = 1
+    ledger[5] |= {"unanswered": 1, "tries": 2}
     found = check(ledger, [*sightings(), ("135", 1, "", 5.1), ("136", 1, "", 5.1)])
     assert found.is_good
     assert (found.sent_twice, found.other) == (1, 1)
@@ -201,7 +203,7 @@ def test_order_within_a_key(check: Check) -> None:
     assert (found.out_of_order, found.out_of_order_resent) == (1, 0)
     assert found.verdict().endswith("1 event out of order within a key")
     assert not found.is_good
-    ledger[0]["unanswered"] = 1
+    ledger[0] |= {"unanswered": 1, "tries": 2}
     found = check(ledger, seen)
     assert (found.out_of_order, found.out_of_order_resent) == (0, 1)
     assert found.is_good

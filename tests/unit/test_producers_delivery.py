@@ -52,7 +52,7 @@ class FakeKinesis:
     def shard_of(self, entry: dict[str, Any]) -> str:
         text = entry.get("ExplicitHashKey")
         key = int(text) if text else int.from_bytes(hashlib.md5(entry["PartitionKey"].encode()).digest())
-        return max((start, name) for name, start in self.shards.items() if start <= key)[1]
+        return str(max((start, name) for name, start in self.shards.items() if start <= key)[1])
 
     def put_records(self, *, StreamName: str, Records: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         assert StreamName == "listens"
