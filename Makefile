@@ -3,9 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .tools/.ready
+SOAK := .listenlake/soak
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean lock setup
+.PHONY: help demo test check bench soak clean lock setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,9 +26,14 @@ check: .venv/.installed ## Format, lint, types and import rules, in seconds
 bench: setup ## Measure the stages
 	@$(BIN)/python -m benchmarks
 
+soak: setup ## Send for ten minutes and report whether memory stays flat
+	@trap '$(BIN)/listenlake down --state $(SOAK)' EXIT; \
+		$(BIN)/listenlake up --state $(SOAK) && \
+		$(BIN)/listenlake produce --state $(SOAK) --profile soak --rate 2000 --report soak.html $(ARGS)
+
 clean: ## Remove everything that was set up or written here
 	@if [ -x $(BIN)/listenlake ]; then $(BIN)/listenlake down || true; fi
-	rm -rf .venv .tools .listenlake infra/node_modules cdk.out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf soak.html .venv .tools .listenlake infra/node_modules cdk.out .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 lock: .venv/.installed ## Pin the newest allowed versions of everything anew
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url \

@@ -113,7 +113,7 @@ def register(app: typer.Typer, console: Console, errors: Console) -> None:
             float | None, typer.Option(parser=parse_seconds, metavar="TIME", help="How long events gather for a call.")
         ] = None,
         workers: Annotated[int, typer.Option(help="Processes that make and send.")] = 1,
-        concurrency: Annotated[int, typer.Option(help="Calls at once, per process.")] = 1,
+        concurrency: Annotated[int, typer.Option(help="Calls at once, per process.")] = 2,
         retry_for: Annotated[
             float, typer.Option(parser=parse_seconds, metavar="TIME", help="How long one record is tried again.")
         ] = 60.0,
@@ -154,7 +154,8 @@ def register(app: typer.Typer, console: Console, errors: Console) -> None:
             delivery=DeliverySettings(
                 workers=workers,
                 concurrency=concurrency,
-                duration_s=duration,
+                # What was due in time is still sent when the stream fell behind, for as long as a record is tried.
+                duration_s=duration + retry_for if duration is not None and rate is not None else duration,
                 linger_s=linger if linger is not None else AGGREGATE_LINGER_S if aggregate else 0.05,
                 aggregate_bytes=aggregate_bytes if aggregate else 0,
                 retry_for_s=retry_for,

@@ -59,7 +59,7 @@ class DeliverySettings:
 
     Attributes:
         workers: Processes that make and send.
-        concurrency: Calls in flight at once, per process.
+        concurrency: Calls in flight at once, per process; with two, one is prepared while the other is on its way.
         duration_s: Seconds after which nothing new is taken up; None means until all is sent.
         linger_s: How long events gather before a call that is not full goes out.
         aggregate_bytes: Size up to which events share a record as JSON lines; 0 gives each a record of its own.
@@ -69,7 +69,7 @@ class DeliverySettings:
     """
 
     workers: int = 1
-    concurrency: int = 1
+    concurrency: int = 2
     duration_s: float | None = None
     linger_s: float = 0.05
     aggregate_bytes: int = 0

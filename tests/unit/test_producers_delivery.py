@@ -52,7 +52,7 @@ class FakeKinesis:
     def shard_of(self, entry: dict[str, Any]) -> str:
         text = entry.get("ExplicitHashKey")
         key = int(text) if text else int.from_bytes(hashlib.md5(entry["PartitionKey"].encode()).digest())
-        return str(max((start, name) for name, start in self.shards.items() if start <= key)[1])
+        return max((start, name) for name, start in self.shards.items() if start <= key)[1]
 
     def put_records(self, *, StreamName: str, Records: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         assert StreamName == "listens"
@@ -100,7 +100,7 @@ class Sent:
 
     @property
     def acknowledged(self) -> int:
-        return len(self.ledger) - self.ledger["shard_id"].null_count
+        return len(self.ledger) - int(self.ledger["shard_id"].null_count)
 
 
 def make_events(count: int, size: int = 10, *, keys: int = 7) -> list[tuple[bytes, str]]:

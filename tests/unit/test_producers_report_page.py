@@ -116,7 +116,6 @@ def test_the_page_tells_verdict_figures_and_how_to_run_it_again(page: str) -> No
     for told in (
         "Load test of listens: failed",
         "6,000 of 6,000 events acknowledged",
-        "100 of 100 events/s, +0.00 %",
         "incomplete: 5,999 of 6,000 acknowledged events seen",
         "sent again after ProvisionedThroughputExceededException 180",
         "1 of 2 minutes are not equal: 00:01 (2,999 of 3,000 seen).",
@@ -127,6 +126,14 @@ def test_the_page_tells_verdict_figures_and_how_to_run_it_again(page: str) -> No
         "listenlake produce",
     ):
         assert told in text, told
+
+
+def test_the_rate_is_held_to_account_unless_trouble_was_injected() -> None:
+    troubled = build(watch=None)
+    quiet = replace(troubled, chaos=None)
+    assert "Rate within 1 %" not in [name for name, _, _ in troubled.checks()]
+    assert ("Rate within 1 %", True, "100 of 100 events/s, +0.00 %") in quiet.checks()
+    assert "100 of 100 events/s, +0.00 %" in render_report(quiet)
 
 
 def test_every_chart_is_there_with_words_for_those_who_do_not_see_it(page: str) -> None:

@@ -67,7 +67,7 @@ class TwoShards:
 
 
 def target_of(kinesis: TwoShards, *, clock: Clock = CLOCK, **settings: Any) -> Target:
-    delivery = DeliverySettings(linger_s=0.0, **settings)
+    delivery = DeliverySettings(**{"linger_s": 0.0, "concurrency": 1} | settings)
     return Target(connect=lambda: cast("Any", kinesis), stream="listens", delivery=delivery, clock=clock)
 
 
