@@ -13,7 +13,11 @@
     ├── UnknownMessageError      the Lambda can't read a message (`lambdas.start_jobs.messages`)
     ├── SlotNotFreeError         Glue refuses a run although none is alive (`lambdas.start_jobs.trigger`)
     ├── ProducerError            input can't be replayed (`producers`)
+    │   ├── LaneError            one lane of a delivery gave up (`producers.lanes`)
     │   └── DeliveryError        delivery gave up; it carries the account of what was acknowledged
+    ├── WatchError               a stream can't be watched (`listenlake.watch`)
+    │   ├── WatchBusyError       another watch works in the folder
+    │   └── KinesisClientMissingError  the extra `kcl` is not installed
     └── LocalCloudError          the laptop lacks something, or a deploy failed (`local_cloud`)
 
 Each message says what was expected, what was found and what to do.

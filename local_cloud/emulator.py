@@ -2,7 +2,8 @@
 
 It refuses PutEvents with a source of AWS's own, as AWS does; here the Glue endpoint is AWS, so the end of a job run
 is let through. It looks through every record of a stream for expired ones at each call; here it does so when the oldest
-one has expired, or a stream would take the less the more it holds. Docker, persistence and the listeners of services that nobody uses stay off.
+one has expired, or a stream would take the less the more it holds. Docker, persistence and the listeners of services
+that nobody uses stay off.
 """
 
 from __future__ import annotations

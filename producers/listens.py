@@ -108,5 +108,5 @@ def _check_end(settings: ListenSettings, listens: Listens) -> None:
         raise ProducerError(
             expected="listens that end within a day of the last date",
             found=f"{settings.users} users who need {beyond / MS_PER_DAY:.1f} days more for {settings.count} listens",
-            do="Name more users (`producers.shape.users_for` says how many) or more dates, or fewer events.",
+            do="Name more dates or fewer events, or a new catalog folder: it gets as many users as it takes.",
         )

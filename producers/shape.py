@@ -112,7 +112,7 @@ def build_activity(shape: ListenShape, weights: Floats, sessions: float, at_most
         raise ProducerError(
             expected=f"at most {users * at_most * shape.session_mean:,.0f} listens from {users} users in this time",
             found=f"{sessions * shape.session_mean:,.0f}",
-            do="Name more users (`producers.shape.users_for` says how many) or more dates, or fewer events.",
+            do="Name more dates or fewer events, or a new catalog folder: it gets as many users as it takes.",
         )
     ascending = np.sort(weights)
     held = np.arange(users, 0, -1) - 1

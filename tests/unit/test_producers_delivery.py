@@ -43,6 +43,7 @@ class FakeKinesis:
         return self
 
     def paginate(self, *, StreamName: str) -> list[dict[str, Any]]:  # noqa: N803
+        assert StreamName == "listens"
         ranges = [
             {"ShardId": name, "HashKeyRange": {"StartingHashKey": str(start)}, "SequenceNumberRange": {}}
             for name, start in self.shards.items()
@@ -51,7 +52,11 @@ class FakeKinesis:
 
     def shard_of(self, entry: dict[str, Any]) -> str:
         text = entry.get("ExplicitHashKey")
-        key = int(text) if text else int.from_bytes(hashlib.md5(entry["PartitionKey"].encode()).digest())
+        key = (
+            int(text)
+            if text
+            else int.from_bytes(hashlib.md5(entry["PartitionKey"].encode(), usedforsecurity=False).digest())
+        )
         return max((start, name) for name, start in self.shards.items() if start <= key)[1]
 
     def put_records(self, *, StreamName: str, Records: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
@@ -427,7 +432,7 @@ def test_an_aggregate_goes_to_the_shard_that_its_keys_would_go_to(shards: int) -
     width = (1 << 128) // shards
     for number in range(500):
         key = f"user-{number}"
-        hashed = int.from_bytes(hashlib.md5(key.encode()).digest())
+        hashed = int.from_bytes(hashlib.md5(key.encode(), usedforsecurity=False).digest())
         assert hashed // width == slots.middle(slots.slot_of(key)) // width
 
 

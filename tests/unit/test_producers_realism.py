@@ -147,7 +147,7 @@ def test_skips_have_their_shares(week: Listens) -> None:
 
 
 def test_too_few_users_are_an_error_that_says_how_to_have_enough() -> None:
-    with pytest.raises(ProducerError, match=r"at most .* listens from 10 users.*found 100,000.*Name more users"):
+    with pytest.raises(ProducerError, match=r"at most .* listens from 10 users.*found 100,000.*a new catalog folder"):
         draw(100_000, ListenShape(), users=10)
     enough = users_for(100_000, 7)
     assert len(draw(100_000, ListenShape(), users=enough)) == 100_000

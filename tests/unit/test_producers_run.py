@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import threading
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -59,7 +58,11 @@ class TwoShards:
                 answers.append({"ErrorCode": "InternalFailure", "ErrorMessage": "no"})
                 continue
             text = entry.get("ExplicitHashKey")
-            key = int(text) if text else int.from_bytes(hashlib.md5(entry["PartitionKey"].encode()).digest())
+            key = (
+                int(text)
+                if text
+                else int.from_bytes(hashlib.md5(entry["PartitionKey"].encode(), usedforsecurity=False).digest())
+            )
             shard = f"shardId-{key >> 127}"
             self.shards[shard].append(entry["Data"])
             answers.append({"ShardId": shard, "SequenceNumber": str(len(self.shards[shard]))})
