@@ -230,8 +230,10 @@ def follow(session: Watch, errors: Console, stop: threading.Event, verify: Path 
         while not stop.is_set() and (verify is None or time.monotonic() < deadline):
             if verify is not None and (verify / MANIFEST).is_file():
                 return True
+            # Looked at without a terminal too: this is where a daemon that keeps dying is noticed.
+            table = progress_table(session.progress())
             if errors.is_terminal:
-                live.update(progress_table(session.progress()), refresh=True)
+                live.update(table, refresh=True)
             stop.wait(0.5)
     return False
 

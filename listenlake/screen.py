@@ -44,7 +44,9 @@ def show_demo(console: Console, result: DemoResult, *, state: str, places: Place
         rejects.add_row(reason, f"{rows:,}", f"{result.comparison.found_by_reason.get(reason, 0):,}")
     console.print(rejects)
     if result.served.charts:
-        show_day(console, result.served, str(result.served.charts[-1]["listen_date"]))
+        # The last sessions run past midnight, so the last date has a handful of listens.
+        fullest = max(result.served.charts, key=lambda chart: sum(row["listen_count"] for row in chart["top_genres"]))
+        show_day(console, result.served, str(fullest["listen_date"]))
     _show_places(console, state=state, places=places, kept=kept)
 
 
