@@ -18,10 +18,10 @@ from listenlake.connection import connect, producer_connect
 from local_cloud import lifecycle
 from producers.catalog import build_catalog
 from producers.delivery import deliver
-from producers.lanes import DeliverySettings
 from producers.packing import AGGREGATE_BYTES, MAX_CALL_BYTES, MAX_CALL_RECORDS
 from producers.profiles import build_schedule
 from producers.records import Lanes
+from producers.settings import DeliverySettings
 from producers.shape import users_for
 from producers.synthetic import SyntheticSettings, SyntheticStream
 from producers.worker import Task

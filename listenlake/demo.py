@@ -24,9 +24,9 @@ from listenlake.pipeline import FAILED, Pipeline
 from listenlake.served import ServedKpis, read_served
 from listenlake.stages import count_dropped, describe_stages
 from producers import run as producer
-from producers.lanes import DeliverySettings
 from producers.manifest import TruthManifest
 from producers.packing import AGGREGATE_BYTES
+from producers.settings import DeliverySettings
 from producers.synthetic import SyntheticSettings
 from producers.worker import Progress
 

@@ -27,13 +27,13 @@ from producers.chaos import Chaos, ChaosProxy
 from producers.delivery import DeliveryReport
 from producers.dimension_files import check_dimensions
 from producers.errors import DeliveryError
-from producers.lanes import DeliverySettings
 from producers.manifest import TruthManifest
 from producers.profiles import Schedule
 from producers.report.build import RunFacts, build_report
 from producers.report.load_report import LoadReport
 from producers.report.page import write_report
 from producers.run import Pace, Production, Target
+from producers.settings import DeliverySettings
 from producers.synthetic import SyntheticSettings
 from producers.worker import Progress
 

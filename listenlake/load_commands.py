@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import signal
 import sys
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.live import Live
 
 from listenlake.connection import connect
-from listenlake.demo import LISTEN_DATES, first_date
 from listenlake.load import LoadTest, run_load
+from listenlake.load_options import count_dates, parse_fields, parse_seconds, plan_synthetic
 from listenlake.load_summary import show_load_summary
 from listenlake.screen import Progress as Tell
 from listenlake.watch.screen import progress_table
@@ -27,52 +26,15 @@ from listenlake.watch.session import LATEST, TRIM_HORIZON, Watch, WatchSettings
 from listenlake.watch.target import find_target
 from local_cloud.state import PROJECT
 from producers.chaos import Chaos
-from producers.errors import ProducerError
 from producers.faults import FaultRates
-from producers.lanes import DeliverySettings
 from producers.manifest import MANIFEST, read_manifest
 from producers.packing import AGGREGATE_BYTES
-from producers.profiles import PROFILES, build_window
-from producers.run import DEFAULT_EVENTS, Pace
+from producers.profiles import PROFILES
+from producers.run import Pace
+from producers.settings import DeliverySettings
 from producers.shape import ListenShape
-from producers.synthetic import SyntheticSettings
 
-Record = TypeVar("Record")
-
-SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|)")
-UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0}
 AGGREGATE_LINGER_S: Final = 0.2
-
-
-def parse_seconds(text: str | float) -> float:
-    """Return a length of time such as `90`, `60s`, `10m` or `1h` in seconds; a default is a number already."""
-    found = SECONDS.fullmatch(str(text).strip())
-    if found is None:
-        raise typer.BadParameter(f"expected a time such as 90, 60s, 10m or 1h; found {text!r}")
-    return float(found[1]) * UNITS[found[2]]
-
-
-def parse_fields(kind: type[Record], text: str | None) -> Record:
-    """Return a settings record whose fields `name=number,name=5%` replace defaults.
-
-    Raises:
-        ProducerError: A name is no numeric field of the record, or its value no number.
-    """
-    known = {item.name for item in dataclasses.fields(kind) if item.type in ("float", "int")}  # type: ignore[arg-type]
-    values: dict[str, float] = {}
-    for part in (text or "").split(","):
-        if not part.strip():
-            continue
-        name, _, value = part.strip().partition("=")
-        number = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(%?)", value)
-        if name not in known or number is None:
-            raise ProducerError(
-                expected=f"name=number or name=5%, with names among {', '.join(sorted(known))}",
-                found=repr(part),
-                do="Correct that part.",
-            )
-        values[name] = float(number[1]) / (100.0 if number[2] else 1.0)
-    return kind(**values)
 
 
 State = Annotated[
@@ -248,54 +210,3 @@ def stop_on_signals(stop: threading.Event) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-
-
-def count_dates(first: datetime | None, last: datetime | None, dates: int | None) -> int:
-    """Return the number of listen dates that the options ask for.
-
-    Raises:
-        ProducerError: They contradict each other.
-    """
-    if last is None:
-        return dates or LISTEN_DATES
-    if first is None or last < first or dates is not None:
-        raise ProducerError(
-            expected="--from and --to with the later date last, or --dates",
-            found=f"--from {first:%Y-%m-%d}" if first else "--to without --from",
-            do="Name both dates.",
-        )
-    return (last - first) // timedelta(days=1) + 1
-
-
-def plan_synthetic(
-    pace: Pace,
-    *,
-    events: int | None,
-    speedup: float | None,
-    first: datetime | None,
-    dates: int,
-    seed: int,
-    rates: FaultRates,
-    shape: ListenShape,
-) -> tuple[SyntheticSettings, Pace]:
-    """Return what to make and when it is due.
-
-    Raises:
-        ProducerError: The options ask for no schedule.
-    """
-    start = first.date() if first else first_date()
-    times: dict[str, Any] = {"start": start, "dates": dates}
-    if speedup is not None:
-        if pace.duration_s is None:
-            raise ProducerError(
-                expected="a duration together with --speedup",
-                found="none",
-                do="Add --duration: the span is both multiplied.",
-            )
-        begin = datetime(start.year, start.month, start.day, tzinfo=UTC)
-        times = build_window(begin, duration_s=pace.duration_s, speedup=speedup)._asdict()
-    draft = SyntheticSettings(seed=seed, events=1, rates=rates, shape=shape, **times)
-    pace = dataclasses.replace(pace, begin=draft.begin, span_s=(draft.end - draft.begin).total_seconds())
-    if events is None and pace.duration_s is None and pace.profile != "soak":
-        events = DEFAULT_EVENTS
-    return dataclasses.replace(draft, events=pace.schedule(events).total), pace

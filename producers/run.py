@@ -18,10 +18,10 @@ from producers.delivery import DeliveryReport, deliver
 from producers.dimension_files import check_dimensions
 from producers.errors import DeliveryError, ProducerError
 from producers.faults import LONGEST_DELAY_S
-from producers.lanes import Clock, DeliverySettings
 from producers.manifest import TruthManifest, write_manifest
 from producers.profiles import A_DAY_S, SOME_MONDAY, Schedule, build_schedule
 from producers.replay import Replay
+from producers.settings import Clock, DeliverySettings
 from producers.shape import users_for
 from producers.synthetic import SyntheticSettings, SyntheticStream
 from producers.truth import build_sent, compute_truth

@@ -17,8 +17,6 @@ from botocore.exceptions import ClientError
 from producers.errors import ProducerError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mypy_boto3_kinesis import KinesisClient
 
 HASH_BITS: Final = 128
@@ -62,14 +60,12 @@ class ShardMap:
     def __init__(self, kinesis: KinesisClient, stream: str) -> None:
         """Read the shards of the stream."""
         self._kinesis, self._stream = kinesis, stream
-        self._starts: Sequence[int] = ()
-        self._ids: Sequence[str] = ()
         self.refresh()
 
     @property
     def shard_ids(self) -> tuple[str, ...]:
         """Open shards, in order of their hash ranges."""
-        return tuple(self._ids)
+        return self._open[1]
 
     def refresh(self) -> None:
         """Read the open shards anew; closed ones take no records."""
@@ -80,12 +76,13 @@ class ShardMap:
             for shard in page["Shards"]
             if "EndingSequenceNumber" not in shard["SequenceNumberRange"]
         )
-        self._starts = [start for start, _ in found]
-        self._ids = [shard_id for _, shard_id in found]
+        # Set in one step: other threads look up shards meanwhile.
+        self._open = (tuple(start for start, _ in found), tuple(shard_id for _, shard_id in found))
 
     def shard_of(self, hash_key: int) -> str:
         """Return the shard that owns a hash key."""
-        return self._ids[bisect_right(self._starts, hash_key) - 1]
+        starts, ids = self._open
+        return ids[bisect_right(starts, hash_key) - 1]
 
 
 def read_shards(kinesis: KinesisClient, stream: str) -> ShardMap:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import psutil
 
-from producers.lanes import Clock, DeliverySettings, Due, Lane
+from producers.intake import Due
+from producers.lanes import Lane
 from producers.ledger import LedgerWriter
 from producers.records import Lanes
 from producers.report.measures import Measures, Snapshot, merge, merge_snapshots
+from producers.settings import Clock, DeliverySettings
 from producers.slots import FINE_SLOTS, HashSlots, read_shards
 
 if TYPE_CHECKING:

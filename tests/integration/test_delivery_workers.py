@@ -21,9 +21,9 @@ from local_cloud.cloud import Cloud
 from producers.catalog import build_catalog
 from producers.delivery import deliver
 from producers.errors import DeliveryError
-from producers.lanes import DeliverySettings
 from producers.profiles import build_schedule
 from producers.records import Lanes
+from producers.settings import DeliverySettings
 from producers.synthetic import SyntheticSettings, SyntheticStream
 from producers.worker import Task
 

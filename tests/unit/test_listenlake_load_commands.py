@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from listenlake.cli import app
-from listenlake.load_commands import count_dates, parse_fields, parse_seconds, plan_synthetic
+from listenlake.load_options import count_dates, parse_fields, parse_seconds, plan_synthetic
 from producers.errors import ProducerError
 from producers.faults import FaultRates
 from producers.run import Pace

@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 
 from lakehouse.events import split_events
 from producers.errors import LaneError
-from producers.lanes import Clock, DeliverySettings, Due, Lane
+from producers.intake import Due
+from producers.lanes import Lane
 from producers.ledger import LEDGER, LedgerWriter, read_ledger
 from producers.packing import Entry, Packer
 from producers.records import Chunk
 from producers.report.measures import Measures
+from producers.settings import Clock, DeliverySettings
 from producers.slots import HashSlots, ShardMap
 
 Script = Callable[[int, list[dict[str, Any]]], set[int]]

@@ -16,9 +16,9 @@ import pytest
 
 from lakehouse.events import derive_event_id, split_events
 from producers.errors import DeliveryError, ProducerError
-from producers.lanes import Clock, DeliverySettings
 from producers.manifest import read_manifest
 from producers.run import CatalogSettings, Pace, Production, Target, produce, replay
+from producers.settings import Clock, DeliverySettings
 from producers.synthetic import SyntheticSettings
 
 NOW = datetime(2024, 6, 27, 12, tzinfo=UTC).timestamp()
