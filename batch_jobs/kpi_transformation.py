@@ -21,10 +21,18 @@ from pyspark.sql import functions as F
 from batch_jobs.kpis import daily_genre_kpis, daily_top_genres
 from batch_jobs.presentation import changed_rows, merge_changes, with_provenance
 from batch_jobs.quality import count_by_rule, valid_listens
-from batch_jobs.serving import Serving, latest_changes, to_items
+from batch_jobs.serving import serve
 from batch_jobs.validation_metrics import append_line
 from lakehouse import layout
-from lakehouse.delta import commit_metadata, current_version, date_list, open_table, read_changes, read_version
+from lakehouse.delta import (
+    BEFORE_ANY,
+    commit_metadata,
+    current_version,
+    date_list,
+    open_table,
+    read_changes,
+    read_version,
+)
 from lakehouse.errors import BalanceError
 from lakehouse.jobs import Run, run_job
 from lakehouse.settings import KpiSettings
@@ -40,8 +48,6 @@ from lakehouse.tables import (
 logger = logging.getLogger(__name__)
 
 CONSUMED = "consumed#latest"
-BEFORE_ANY = -1
-"""The version before a table's first: where a consumer stands that has read nothing."""
 
 
 def run(run: Run[KpiSettings]) -> None:
@@ -73,7 +79,7 @@ def _run_incremental(run: Run[KpiSettings], before: int) -> None:
             changes.unpersist()
         run.boundaries.passed("consumed_archived")
         _rebuild(run, dates, until)
-    _serve(run)
+    serve(run)
     if until > before:
         _append_metrics(run, metrics, version=until, consumed_before=before)
         run.boundaries.passed("metrics_written")
@@ -92,7 +98,7 @@ def _run_recompute(run: Run[KpiSettings], version: int) -> None:
     with run.report.phase("consume"):
         metrics = count_by_rule(listens.where(_on(dates)))
     _rebuild(run, dates, version)
-    _serve(run)
+    serve(run)
     _append_metrics(run, metrics, version=version, consumed_before=version)
 
 
@@ -157,33 +163,6 @@ def _check_balance(listens: DataFrame, genre_kpis: DataFrame) -> None:
             found=str(wrong[0]["in_genres"]),
             do="Nothing was published. The KPIs or the curated table are broken; compare them by genre.",
         )
-
-
-def _serve(run: Run[KpiSettings]) -> None:
-    """Apply what the presentation tables have committed since it was last served."""
-    served: tuple[tuple[Table, str, Serving], ...] = (
-        (DAILY_GENRE_KPIS, layout.DAILY_LISTENS, _serving(run, run.settings.daily_listens_table, {"listen_count": 0})),
-        (DAILY_TOP_GENRES, layout.TOP_GENRES, _serving(run, run.settings.top_genres_table, {"top_genres": []})),
-    )
-    for table, key, serving in served:
-        with run.report.phase("serve"):
-            uri = _presentation_uri(run, key)
-            until = current_version(open_table(run.spark, table, uri))
-            name = f"served#{table.name}"
-            after = run.progress.read(name)
-            after = BEFORE_ANY if after is None else after
-            if until > after:
-                changes = latest_changes(read_changes(run.spark, uri, after=after, until=until), table)
-                run.lease.check()
-                run.report.facts[f"{table.name}_served"] = serving.apply(to_items(changes, table))
-                run.boundaries.passed(f"{table.name}_items_written")
-                run.progress.advance(name, version=until, run_id=run.id)
-    run.report.facts["served_at"] = run.now()
-    run.boundaries.passed("served")
-
-
-def _serving(run: Run[KpiSettings], table: str, empty: dict[str, object]) -> Serving:
-    return Serving(run.dynamodb, table, empty, run.now)
 
 
 def _append_metrics(run: Run[KpiSettings], metrics: dict[str, int], *, version: int, consumed_before: int) -> None:

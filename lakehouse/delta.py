@@ -15,6 +15,8 @@ from lakehouse.spark import schema_of
 from lakehouse.tables import Table
 
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+BEFORE_ANY = -1
+"""The version before a table's first: where a consumer stands that has read nothing."""
 
 
 def open_table(spark: SparkSession, table: Table, uri: str) -> DeltaTable:

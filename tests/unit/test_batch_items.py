@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import boto3
 import pytest
 
-from batch_jobs.serving import Serving
+from batch_jobs.items import Serving
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
