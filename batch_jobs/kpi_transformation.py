@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from batch_jobs.kpis import daily_genre_kpis, daily_top_genres
 from batch_jobs.presentation import changed_rows, merge_changes, with_provenance
 from batch_jobs.quality import count_by_rule, valid_listens
-from batch_jobs.serving import serve
+from batch_jobs.serving import rebuild, serve
 from batch_jobs.validation_metrics import append_line
 from lakehouse import layout
 from lakehouse.delta import (
@@ -51,8 +51,11 @@ CONSUMED = "consumed#latest"
 
 
 def run(run: Run[KpiSettings]) -> None:
-    """Bring the KPIs up to date, or compute a range of dates again."""
+    """Bring the KPIs up to date, compute a range of dates again, or serve everything anew."""
     run.report.facts["mode"] = run.settings.mode
+    if run.settings.mode == "rebuild":
+        rebuild(run)
+        return
     consumed = run.progress.read(CONSUMED)
     before = BEFORE_ANY if consumed is None else consumed
     if run.settings.mode == "incremental":

@@ -1,37 +1,128 @@
-"""Serve the presentation tables: what they committed since they were last served goes to DynamoDB, progress last."""
+"""Serve the presentation tables from DynamoDB.
+
+What a table has committed since it was last served is applied as its change feed gives it; the progress moves last. A
+table of which nothing is served yet is applied whole, and what is served beyond it is retired: that is the first run,
+a rebuild, and a rebuild that was interrupted.
+
+`source_version` is the commit's version plus the table's offset. A rebuild raises the offset so far that everything it
+writes is newer than anything served before, also by a Delta table that has since been lost.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
-from batch_jobs.items import Serving, latest_changes, to_items
+from delta.tables import DeltaTable
+
+from batch_jobs.item_writer import ItemWriter
+from batch_jobs.items import Item, as_changes, latest_changes, to_items
+from batch_jobs.served_progress import Served, ServedProgress
 from lakehouse import layout
-from lakehouse.delta import BEFORE_ANY, current_version, open_table, read_changes
+from lakehouse.delta import BEFORE_ANY, current_version, open_table, read_changes, read_version, table_id
+from lakehouse.errors import ListenlakeError
 from lakehouse.jobs import Run
 from lakehouse.settings import KpiSettings
-from lakehouse.tables import DAILY_GENRE_KPIS, DAILY_TOP_GENRES
+from lakehouse.tables import DAILY_GENRE_KPIS, DAILY_TOP_GENRES, Table
 
 _KEYS: Final = {DAILY_GENRE_KPIS.name: layout.DAILY_LISTENS, DAILY_TOP_GENRES.name: layout.TOP_GENRES}
+_EMPTY: Final[dict[str, Item]] = {
+    DAILY_GENRE_KPIS.name: {"listen_count": 0},
+    DAILY_TOP_GENRES.name: {"top_genres": []},
+}
+
+
+class ServingError(ListenlakeError):
+    """A presentation table is not the one that was served."""
 
 
 def serve(run: Run[KpiSettings]) -> None:
     """Apply what the presentation tables have committed since they were last served."""
-    served = (
-        (DAILY_GENRE_KPIS, Serving(run.dynamodb, run.settings.daily_listens_table, {"listen_count": 0}, run.now)),
-        (DAILY_TOP_GENRES, Serving(run.dynamodb, run.settings.top_genres_table, {"top_genres": []}, run.now)),
-    )
-    for table, serving in served:
+    for table in _tables(run):
         with run.report.phase("serve"):
-            uri = layout.uri(run.settings.presentation_bucket, _KEYS[table.name])
-            until = current_version(open_table(run.spark, table, uri))
-            name = f"served#{table.name}"
-            after = run.progress.read(name)
-            after = BEFORE_ANY if after is None else after
-            if until > after:
-                changes = latest_changes(read_changes(run.spark, uri, after=after, until=until), table)
-                run.lease.check()
-                run.report.facts[f"{table.name}_served"] = serving.apply(to_items(changes, table))
-                run.boundaries.passed(f"{table.name}_items_written")
-                run.progress.advance(name, version=until, run_id=run.id)
+            table.serve()
     run.report.facts["served_at"] = run.now()
     run.boundaries.passed("served")
+
+
+def rebuild(run: Run[KpiSettings]) -> None:
+    """Serve both tables anew from Delta: every row is written, and everything else that is served is retired."""
+    for table in _tables(run):
+        with run.report.phase("serve"):
+            table.forget()
+    run.boundaries.passed("rebuild_begun")
+    serve(run)
+
+
+def _tables(run: Run[KpiSettings]) -> list[_ServedTable]:
+    names = ((DAILY_GENRE_KPIS, run.settings.daily_listens_table), (DAILY_TOP_GENRES, run.settings.top_genres_table))
+    return [_ServedTable(run, table, name) for table, name in names]
+
+
+@dataclass(frozen=True)
+class _ServedTable:
+    run: Run[KpiSettings]
+    table: Table
+    dynamodb_table: str
+
+    def serve(self) -> None:
+        """Bring DynamoDB to the newest commit."""
+        until = current_version(self.delta)
+        served = self.progress.read() or self.forget()
+        if served.table_id not in ("", table_id(self.delta)) or until < served.version:
+            raise ServingError(
+                expected=f"the Delta table {self.uri} that was served up to version {served.version}",
+                found=f"another one in its place, at version {until}",
+                do="Make its rows complete (`listenlake kpis run --mode recompute` computes every date), "
+                "then serve it anew: `listenlake kpis rebuild`.",
+            )
+        if until > served.version:
+            outcomes = self._apply(served, until)
+            self.run.report.facts[f"{self.table.name}_served"] = outcomes
+            self.run.boundaries.passed(f"{self.table.name}_items_written")
+            self.run.lease.check()
+            done = Served(until, served.version_offset, table_id(self.delta))
+            self.progress.move(done, run_id=self.run.id)
+
+    def forget(self) -> Served:
+        """Record that nothing is served, with an offset that makes the next versions newer than any that were."""
+        before = self.progress.read()
+        found = self.writer.newest_version()
+        newest = max(BEFORE_ANY if found is None else found, before.source_version if before else BEFORE_ANY)
+        least = before.version_offset + 1 if before else 0
+        offset = max(least, newest + 1 - current_version(self.delta))
+        served = Served(BEFORE_ANY, offset, table_id(self.delta))
+        self.run.lease.check()
+        self.progress.move(served, run_id=self.run.id)
+        return served
+
+    def _apply(self, served: Served, until: int) -> dict[str, int]:
+        if served.version != BEFORE_ANY:
+            feed = read_changes(self.run.spark, self.uri, after=served.version, until=until)
+            return self.writer.apply(
+                to_items(latest_changes(feed, self.table), self.table, version_offset=served.version_offset)
+            )
+        rows = as_changes(read_version(self.run.spark, self.uri, until), version=until)
+        outcomes = Counter(self.writer.apply(to_items(rows, self.table, version_offset=served.version_offset)))
+        outcomes.update(self.writer.apply(self.writer.older_than(served.version_offset + until)))
+        return dict(outcomes)
+
+    @property
+    def uri(self) -> str:
+        return layout.uri(self.run.settings.presentation_bucket, _KEYS[self.table.name])
+
+    @cached_property
+    def delta(self) -> DeltaTable:
+        return open_table(self.run.spark, self.table, self.uri)
+
+    @cached_property
+    def progress(self) -> ServedProgress:
+        return ServedProgress(self.run.dynamodb, self.run.settings.control_table, self.table.name)
+
+    @cached_property
+    def writer(self) -> ItemWriter:
+        empty = _EMPTY[self.table.name]
+        check = self.run.lease.check
+        return ItemWriter(self.run.dynamodb, self.dynamodb_table, self.table.key, empty, self.run.now, check)

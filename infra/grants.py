@@ -15,6 +15,8 @@ READ_OBJECTS: Final = ("s3:GetObject",)
 WRITE_OBJECTS: Final = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
 READ_ITEMS: Final = ("dynamodb:GetItem", "dynamodb:Query")
 WRITE_ITEMS: Final = ("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem")
+SERVE_ITEMS: Final = (*WRITE_ITEMS, "dynamodb:Scan")
+"""A rebuild looks for what is served beyond the rows of its table."""
 LEASE_ITEMS: Final = (*WRITE_ITEMS, "dynamodb:DeleteItem")
 
 

@@ -94,6 +94,6 @@ def _may_serve(data: DataStack) -> list[iam.PolicyStatement]:
         *grants.on_prefixes(data.curated, [layout.ARCHIVE], grants.WRITE_OBJECTS),
         *grants.on_prefixes(data.presentation, served, grants.WRITE_OBJECTS),
         grants.on_table(data.control, grants.LEASE_ITEMS),
-        grants.on_table(data.daily_listens, grants.WRITE_ITEMS),
-        grants.on_table(data.top_genres, grants.WRITE_ITEMS),
+        grants.on_table(data.daily_listens, grants.SERVE_ITEMS),
+        grants.on_table(data.top_genres, grants.SERVE_ITEMS),
     ]

@@ -43,6 +43,14 @@ def current_version(table: DeltaTable) -> int:
     return int(row["version"])
 
 
+def table_id(table: DeltaTable) -> str:
+    """Return the identity of the table: another one made in its place has another."""
+    row = table.detail().select("id").first()
+    if row is None:
+        raise AssertionError("a Delta table has an identity")
+    return str(row["id"])
+
+
 def read_version(spark: SparkSession, uri: str, version: int) -> DataFrame:
     """Return the table as of `version`. Its grain is the table's."""
     return spark.read.format("delta").option("versionAsOf", version).load(uri)

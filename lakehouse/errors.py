@@ -4,6 +4,7 @@
     ├── SettingsError            a setting is missing or malformed (exit code 2)
     ├── DimensionError           users.csv or songs.csv can't be used (`batch_jobs.dimensions`)
     ├── BalanceError             rows went missing or were multiplied (`batch_jobs`)
+    ├── ServingError             another Delta table is in the place of the one served (`batch_jobs.serving`)
     ├── LeaseError
     │   ├── LeaseHeldError       another run of the job is alive (`lakehouse.leases`)
     │   └── LeaseLostError       this run stalled and was replaced (`lakehouse.leases`)

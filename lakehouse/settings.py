@@ -156,9 +156,9 @@ class KpiSettings(JobSettings):
     program: ClassVar[str] = layout.KPI_JOB
 
     mode: str = setting(
-        "what changed since the last run, or every date of the range again",
+        "what changed since the last run, every date of the range again, or only serve everything anew",
         default="incremental",
-        choices=("incremental", "recompute"),
+        choices=("incremental", "recompute", "rebuild"),
     )
     from_date: date | None = setting("first listen_date of a recompute", default=None)
     to_date: date | None = setting("last listen_date of a recompute", default=None)

@@ -7,7 +7,6 @@ import os
 import shlex
 import signal
 import sys
-import time
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -21,9 +20,11 @@ from lakehouse.errors import ListenlakeError
 from listenlake import screen
 from listenlake.connection import NotConnectedError, connect
 from listenlake.demo import DemoSettings, check_data, run_demo
+from listenlake.job_runs import run_to_end
 from listenlake.load_commands import register
-from listenlake.pipeline import ACTIVE, Pipeline
+from listenlake.pipeline import Pipeline
 from listenlake.served import read_served
+from listenlake.tables_commands import register as register_tables
 from local_cloud import lifecycle
 from local_cloud.state import PROJECT
 
@@ -48,6 +49,7 @@ WIDTH = None if sys.stdout.isatty() else 120
 console = Console(width=WIDTH)
 errors = Console(stderr=True, width=WIDTH)
 register(app, console, errors)
+register_tables(kpis_app, console)
 
 
 def main() -> None:
@@ -151,7 +153,7 @@ def transform(
     *, state: State = DEFAULT_STATE, step: Annotated[str, typer.Option(help="transform, archive or all.")] = "all"
 ) -> None:
     """Merge and archive what waits, now. Example: listenlake transform --step archive."""
-    _run_to_end(Pipeline(connect(state)), layout.TRANSFORM_JOB, {"--step": step})
+    run_to_end(console, Pipeline(connect(state)), layout.TRANSFORM_JOB, {"--step": step})
 
 
 @kpis_app.command("run")
@@ -164,7 +166,7 @@ def run_kpis(
 ) -> None:
     """Compute and serve KPIs, now. Example: listenlake kpis run --mode recompute --from-date 2024-06-25."""
     arguments = {"--mode": mode, "--from_date": from_date, "--to_date": to_date}
-    _run_to_end(Pipeline(connect(state)), layout.KPI_JOB, arguments)
+    run_to_end(console, Pipeline(connect(state)), layout.KPI_JOB, arguments)
 
 
 @kpis_app.command("show")
@@ -222,16 +224,6 @@ def demo(
             console.print(line, style="red", markup=False, highlight=False)
         console.print(f"listenlake demo: {result.comparison.verdict()}", highlight=False, soft_wrap=True)
     if not result.is_equal:
-        raise typer.Exit(1)
-
-
-def _run_to_end(pipeline: Pipeline, job: str, arguments: dict[str, str]) -> None:
-    run_id = pipeline.start(job, arguments)
-    console.print(f"run {run_id} of {job} started", highlight=False)
-    while (run := next(one for one in pipeline.runs(job) if one["Id"] == run_id))["JobRunState"] in ACTIVE:
-        time.sleep(0.5)
-    console.print(f"{run['JobRunState']} {run.get('ErrorMessage', '')}".strip(), markup=False, highlight=False)
-    if run["JobRunState"] != "SUCCEEDED":
         raise typer.Exit(1)
 
 
