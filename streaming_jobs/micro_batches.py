@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 
 from pyspark.sql import DataFrame
@@ -17,13 +19,24 @@ from pyspark.sql import functions as F
 
 from lakehouse import layout
 from lakehouse.batches import BatchFile, BatchId, Manifest, commit_manifest, list_files, read_manifest
-from lakehouse.jobs import Run
+from lakehouse.jobs import Report, Run
 from lakehouse.settings import IngestSettings
+from streaming_jobs.batch_metrics import BatchMetrics, embedded
 from streaming_jobs.parsing import accepted_listens, parse_records, rejected_records
 
 logger = logging.getLogger(__name__)
 
-ROWS_PER_FILE = 500_000
+PAYLOAD_BYTES_PER_FILE = 32 * 1024 * 1024
+"""Decides how many files a batch becomes; measured in bytes of JSON, since parquet's are known only afterwards."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """The part of a batch that shares one outcome: events, their bytes, and the arrival of the oldest."""
+
+    rows: int
+    payload_bytes: int
+    oldest: datetime
 
 
 @dataclass(frozen=True)
@@ -45,33 +58,36 @@ class MicroBatchSink:
         if read_manifest(self.run.s3, self.run.settings.raw_bucket, batch.manifest_key):
             logger.info("batch is committed already", extra={"batch": batch.path})
             return
+        report = Report()
         # Without the cache, the second action below would read the stream again.
-        parsed = parse_records(records).persist()
+        parsed = _to_keep(parse_records(records)).persist()
         try:
-            # Collects one row per reason, a dozen at most.
-            counted = parsed.groupBy("reject_reason").agg(F.count("*").alias("rows")).collect()
-            rows_by_reason = {row["reject_reason"]: int(row["rows"]) for row in counted}
-            if rows_by_reason:
-                self._commit(batch, parsed, rows_by_reason)
+            with report.phase("parse"):
+                contents = _contents(parsed)
+            if contents:
+                self._commit(batch, parsed, contents, report)
         finally:
             parsed.unpersist()
 
-    def _commit(self, batch: BatchId, parsed: DataFrame, rows_by_reason: dict[str | None, int]) -> None:
+    def _commit(self, batch: BatchId, parsed: DataFrame, contents: dict[str | None, Content], report: Report) -> None:
         attempt = f"attempt={uuid.uuid4().hex[:12]}"
-        rejected = {reason: rows for reason, rows in rows_by_reason.items() if reason}
-        accepted = rows_by_reason.get(None, 0)
+        rejects_of = {reason: content for reason, content in contents.items() if reason}
+        rejected = {reason: content.rows for reason, content in rejects_of.items()}
         listens: tuple[BatchFile, ...] = ()
         rejects: tuple[BatchFile, ...] = ()
-        if accepted:
+        if None in contents:
             folder = f"{layout.PROCESSED}{batch.path}{attempt}/"
-            files = -(-accepted // ROWS_PER_FILE)
-            accepted_listens(parsed).coalesce(files).write.parquet(self._uri(folder))
-            listens = self._files(folder, ".parquet")
+            with report.phase("listens"):
+                frame = accepted_listens(parsed).coalesce(_file_count([contents[None]]))
+                frame.write.parquet(self._uri(folder))
+                listens = self._files(folder, ".parquet")
         self.run.boundaries.passed("listens_written")
         if rejected:
             folder = f"{layout.BAD_RECORDS}{layout.INGEST_JOB}/{batch.path}{attempt}/"
-            rejected_records(parsed, batch.path).coalesce(1).write.json(self._uri(folder))
-            rejects = self._files(folder, ".json")
+            with report.phase("rejects"):
+                frame = rejected_records(parsed, batch.path).coalesce(_file_count(rejects_of.values()))
+                frame.write.json(self._uri(folder))
+                rejects = self._files(folder, ".json")
         self.run.boundaries.passed("data_written")
         self.run.lease.check()
         manifest = Manifest(
@@ -79,16 +95,27 @@ class MicroBatchSink:
             attempt=attempt,
             files=listens,
             rejects=rejects,
-            rows=accepted,
+            rows=contents[None].rows if None in contents else 0,
             rejected=rejected,
             committed_at=self.run.now(),
             run_id=self.run.id,
         )
-        won = commit_manifest(self.run.s3, self.run.settings.raw_bucket, manifest)
+        with report.phase("commit"):
+            won = commit_manifest(self.run.s3, self.run.settings.raw_bucket, manifest)
         self.run.boundaries.passed("manifest_written")
-        logger.info(
-            "micro-batch", extra={"batch": batch.path, "accepted": accepted, "rejected": rejected, "committed": won}
+        self._log(manifest, contents, report, won=won)
+
+    def _log(self, manifest: Manifest, contents: dict[str | None, Content], report: Report, *, won: bool) -> None:
+        oldest = min(content.oldest for content in contents.values())
+        metrics = BatchMetrics(
+            accepted=manifest.rows or 0,
+            rejected=manifest.rejected,
+            payload_bytes=sum(content.payload_bytes for content in contents.values()),
+            lag_seconds=(manifest.committed_at - oldest).total_seconds(),
+            seconds=report.seconds,
         )
+        figures = embedded(metrics, job=layout.INGEST_JOB, now=manifest.committed_at)
+        logger.info("micro-batch", extra={"batch": manifest.id.path, "committed": won, **figures})
 
     def _uri(self, key: str) -> str:
         return layout.uri(self.run.settings.raw_bucket, key)
@@ -96,3 +123,31 @@ class MicroBatchSink:
     def _files(self, folder: str, suffix: str) -> tuple[BatchFile, ...]:
         found = list_files(self.run.s3, self.run.settings.raw_bucket, folder)
         return tuple(file for file, _ in found if file.key.endswith(suffix))
+
+
+def _to_keep(parsed: DataFrame) -> DataFrame:
+    """What the batch needs of its events: the payload of a listen has done its duty and need not be cached."""
+    is_reject = F.col("reject_reason").isNotNull()
+    sized = parsed.withColumn("payload_bytes", F.octet_length("data"))
+    return sized.withColumns({name: F.when(is_reject, F.col(name)) for name in ("data", "payload")})
+
+
+def _contents(parsed: DataFrame) -> dict[str | None, Content]:
+    """Return what there is of each reject reason, under None of listens; the first action, so it fills the cache."""
+    counted = parsed.groupBy("reject_reason").agg(
+        F.count("*").alias("rows"),
+        F.sum("payload_bytes").alias("payload_bytes"),
+        # Microseconds, as a timestamp would come out in the driver's zone.
+        F.unix_micros(F.min("arrived_at")).alias("oldest"),
+    )
+    return {
+        # Collects one row per reason, a dozen at most.
+        row["reject_reason"]: Content(
+            row["rows"], row["payload_bytes"], datetime.fromtimestamp(row["oldest"] / 1_000_000, UTC)
+        )
+        for row in counted.collect()
+    }
+
+
+def _file_count(contents: Iterable[Content]) -> int:
+    return max(1, -(-sum(content.payload_bytes for content in contents) // PAYLOAD_BYTES_PER_FILE))

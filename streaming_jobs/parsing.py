@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from lakehouse import events, listen_rules
 from lakehouse.tables import PROCESSED_LISTENS, REJECTED_RECORDS
+from streaming_jobs import plain_events
 from streaming_jobs.json_lines import split_records
 
 _JSON_OPTIONS: Final = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
@@ -38,7 +39,9 @@ def parse_records(records: DataFrame) -> DataFrame:
     renamed = records.withColumnsRenamed({source: ours for ours, source in _POSITION.items()})
     placed = split_records(renamed).withColumn("payload", F.col("data").cast("string"))
     # A step each: an expression that is named before it is used is evaluated once a row.
-    decoded = placed.withColumn("pair", _pair()).withColumn("members", _members())
+    readable = placed.withColumn("text", _readable_text())
+    plain = readable.withColumn("plain", plain_events.decoded(F.col("text"))).withColumn("plain", _plain())
+    decoded = plain.withColumn("pair", _pair()).withColumn("members", _members())
     typed = decoded.withColumns({f"type_{name}": _json_type(name) for name in events.FIELDS})
     valued = typed.withColumns({name: _value(name, kind) for name, kind in events.FIELDS.items()})
     timed = valued.withColumn("listen_time", listen_rules.listen_time(F.col("listen_time")))
@@ -90,11 +93,26 @@ def _sentinel() -> Column:
     return F.concat(F.lit("listenlake:end:"), F.sha1("data"))
 
 
+def _readable_text() -> Column:
+    """The payload, null where it is too large or no UTF-8."""
+    small_text = (F.octet_length("data") <= events.MAX_EVENT_BYTES) & F.expr("is_valid_utf8(payload)")
+    return F.when(small_text, F.col("payload"))
+
+
+def _plain() -> Column:
+    """The fields of a payload that takes the short way, null for one that takes the strict way."""
+    plain = F.col("plain")
+    return F.when(plain_events.complete(plain) & plain_events.names_differ(plain, F.col("text")), plain)
+
+
+def _is_plain() -> Column:
+    return F.col("plain").isNotNull()
+
+
 def _pair() -> Column:
     """The payload's members and the sentinel's, each member a variant that keeps its JSON type; null if unreadable."""
-    listed = F.concat(F.lit("["), F.col("payload"), F.lit(',{"'), _sentinel(), F.lit('":0}]'))
-    small_text = (F.octet_length("data") <= events.MAX_EVENT_BYTES) & F.expr("is_valid_utf8(payload)")
-    return F.when(small_text, F.from_json(listed, "ARRAY<MAP<STRING, VARIANT>>", _JSON_OPTIONS))
+    listed = F.concat(F.lit("["), F.col("text"), F.lit(',{"'), _sentinel(), F.lit('":0}]'))
+    return F.when(~_is_plain(), F.from_json(listed, "ARRAY<MAP<STRING, VARIANT>>", _JSON_OPTIONS))
 
 
 def _members() -> Column:
@@ -113,7 +131,7 @@ def _present(name: str) -> Column:
 
 def _value(name: str, kind: str) -> Column:
     value = F.try_variant_get(F.col("members")[name], "$", kind.lower())
-    return F.when(F.col(f"type_{name}") == kind, value)
+    return F.when(_is_plain(), F.col("plain")[name]).when(F.col(f"type_{name}") == kind, value)
 
 
 def _names_repeat() -> Column:
@@ -141,13 +159,14 @@ def _reason() -> Column:
     """The first reason that applies, in the order of `INGEST_REASONS`; null for a listen."""
     absent = reduce(lambda one, other: one | other, [~_present(name) for name in events.REQUIRED_FIELDS])
     mistyped = reduce(lambda one, other: one | other, [_has_wrong_type(name) for name in events.FIELDS])
+    # A plain payload has been found to be one object with every required field, each of its type.
     broken = F.col("members").isNull() | _names_repeat()
     tests = {
         "oversize": F.octet_length("data") > events.MAX_EVENT_BYTES,
-        "invalid_utf8": ~F.expr("is_valid_utf8(payload)"),
-        "invalid_json": broken,
-        "missing_field": absent,
-        "wrong_type": mistyped,
+        "invalid_utf8": F.col("text").isNull(),
+        "invalid_json": ~_is_plain() & broken,
+        "missing_field": ~_is_plain() & absent,
+        "wrong_type": ~_is_plain() & mistyped,
         "invalid_value": listen_rules.invalid_value(F.col("track_id"), F.col("event_id")),
         "invalid_time": F.col("listen_time").isNull(),
         "impossible_time": listen_rules.impossible_time(F.col("listen_time"), F.col("arrived_at")),

@@ -95,6 +95,10 @@ ACCEPTED: Final[dict[str, tuple[bytes, Row]]] = {
         json.dumps(GOOD | {"o": [{}, {"a": {}}, {}]}, indent=0).replace("\n", "\r\n").encode() + b"\n",
         {"user_id": 7},
     ),
+    "a text that begins with a colon": (good(platform=":x"), {"platform": ":x"}),
+    "no white space": (json.dumps(GOOD, separators=(",", ":")).encode(), {"user_id": 7}),
+    "optional first": (b'{"platform":"ios","played_ms":0,' + good()[1:], {"platform": "ios", "played_ms": 0}),
+    "minus zero": (good(played_ms="?").replace(b'"?"', b"-0"), {"played_ms": 0}),
     "an object on each line in a text": (good(platform="{}\n{}"), {"platform": "{}\n{}"}),
 }
 """Payload and some of the values that must come out."""
@@ -135,6 +139,11 @@ REJECTED: Final[dict[str, tuple[bytes, str]]] = {
     "an object and a sentinel": (good() + b',{"listenlake:end":0}', "invalid_json"),
     "known name twice": (raw(',"user_id":8}'), "invalid_json"),
     "unknown name twice": (raw(',"x":1,"x":1}'), "invalid_json"),
+    "known name twice, another absent": (
+        b'{"user_id":1,"track_id":"t","track_id":"t","listen_time":"2024-06-25T17:43:13Z"}',
+        "invalid_json",
+    ),
+    "known name twice, a colon in a text": (raw(',"platform":":x","platform":"y"}'), "invalid_json"),
     "NaN": (raw(',"x":NaN}'), "invalid_json"),
     "infinity": (raw(',"x":-Infinity}'), "invalid_json"),
     "single quotes": (json.dumps(GOOD).replace('"', "'").encode(), "invalid_json"),
@@ -395,12 +404,12 @@ def mutate(payload: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
-def test_thousands_of_mutations_are_each_good_or_rejected_and_keep_their_place(spark: SparkSession) -> None:
+def test_a_hundred_thousand_mutations_are_each_good_or_rejected_and_keep_their_place(spark: SparkSession) -> None:
     rng = random.Random(20_240_625)
     seeds = [payload for payload, _ in (*ACCEPTED.values(), *REJECTED.values()) if 10 < len(payload) < 400]
     lines = [good() + b"\n" + good(user_id=8), good() + b"\r\n" + good(platform="\u00e9") + b"\r\n"]
-    payloads = [mutate(rng.choice(seeds), rng) for _ in range(3_500)] + [
-        mutate(rng.choice(lines), rng) for _ in range(500)
+    payloads = [mutate(rng.choice(seeds), rng) for _ in range(95_000)] + [
+        mutate(rng.choice(lines), rng) for _ in range(5_000)
     ]
     listens, rejects = parse(spark, payloads)
     outcomes = {(int(row["sequence_number"]), row["line"]): "accepted" for row in listens}
@@ -410,7 +419,7 @@ def test_thousands_of_mutations_are_each_good_or_rejected_and_keep_their_place(s
     events = {(place, line): data for place, record in enumerate(payloads) for line, data in split_events(record)}
     expected = {place: judge(data) for place, data in events.items()}
     assert outcomes.keys() == expected.keys()
-    assert len(events) > len(payloads) + 300
+    assert len(events) > len(payloads) + 3_000
     assert len(set(expected.values())) >= 6, "the mutations are too tame to tell anything"
     differing = {p: (events[p], expected[p], outcomes[p]) for p in outcomes if outcomes[p] != expected[p]}
     assert differing == {}
