@@ -22,6 +22,7 @@ from batch_jobs.archiving import COPY_THREADS, Archive, quarantine
 from batch_jobs.dimensions import read_songs, read_users
 from batch_jobs.enrichment import ACCEPTED, DUPLICATE, curated_listens, with_dimensions, with_outcome
 from batch_jobs.inputs import read_by_hand, read_micro_batches, union
+from batch_jobs.maintenance import maintain, owned_by_transform
 from batch_jobs.merging import existing_listens, merge_new
 from batch_jobs.rejects import replace_malformed_rows, replace_rejects
 from lakehouse import layout
@@ -36,7 +37,10 @@ logger = logging.getLogger(__name__)
 
 
 def run(run: Run[TransformSettings]) -> None:
-    """Merge what waits, then archive what is merged, or only one of the two."""
+    """Merge what waits, then archive what is merged, or only one of the two, or take care of the table."""
+    if run.settings.step == "maintain":
+        maintain(run, owned_by_transform(run.settings))
+        return
     bucket = run.settings.raw_bucket
     archive = Archive(run.s3, bucket, run.boundaries)
     with run.report.phase("list"):

@@ -19,6 +19,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from batch_jobs.kpis import daily_genre_kpis, daily_top_genres
+from batch_jobs.maintenance import maintain, owned_by_kpis
 from batch_jobs.presentation import changed_rows, merge_changes, with_provenance
 from batch_jobs.quality import count_by_rule, valid_listens
 from batch_jobs.serving import rebuild, serve
@@ -55,6 +56,9 @@ def run(run: Run[KpiSettings]) -> None:
     run.report.facts["mode"] = run.settings.mode
     if run.settings.mode == "rebuild":
         rebuild(run)
+        return
+    if run.settings.mode == "maintain":
+        maintain(run, owned_by_kpis(run.settings))
         return
     consumed = run.progress.read(CONSUMED)
     before = BEFORE_ANY if consumed is None else consumed

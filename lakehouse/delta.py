@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from lakehouse.spark import schema_of
 from lakehouse.tables import Table
@@ -49,6 +50,39 @@ def table_id(table: DeltaTable) -> str:
     if row is None:
         raise AssertionError("a Delta table has an identity")
     return str(row["id"])
+
+
+def committed_at(table: DeltaTable, version: int) -> datetime:
+    """Return when a commit was made. Reads the commits since then.
+
+    Raises:
+        AssertionError: The log no longer has it.
+    """
+    since = current_version(table) - version + 1
+    row = table.history(since).where(F.col("version") == version).select(F.unix_micros("timestamp")).first()
+    if row is None:
+        raise AssertionError(f"the log has no commit {version}")
+    return datetime.fromtimestamp(row[0] / 1_000_000, UTC)
+
+
+def write_checkpoint(spark: SparkSession, uri: str) -> None:
+    """Write the table's newest version as a checkpoint, so that no reader replays the commits before it.
+
+    Delta does so by itself at every tenth commit; its public API has no call for it.
+    """
+    jvm: Any = spark._jvm
+    jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, uri).checkpoint()
+
+
+def vacuum(spark: SparkSession, table: DeltaTable, hours: float) -> None:
+    """Delete files that no version of the last `hours` uses."""
+    # Delta refuses less than a week lest a writer be under way; the owner of the table holds its lease here.
+    check = "spark.databricks.delta.retentionDurationCheck.enabled"
+    spark.conf.set(check, "false")
+    try:
+        table.vacuum(hours)
+    finally:
+        spark.conf.unset(check)
 
 
 def read_version(spark: SparkSession, uri: str, version: int) -> DataFrame:

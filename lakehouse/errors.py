@@ -5,6 +5,7 @@
     ├── DimensionError           users.csv or songs.csv can't be used (`batch_jobs.dimensions`)
     ├── BalanceError             rows went missing or were multiplied (`batch_jobs`)
     ├── ServingError             another Delta table is in the place of the one served (`batch_jobs.serving`)
+    ├── DeltaLogError            a Delta log has a hole (`lakehouse.delta_log`)
     ├── LeaseError
     │   ├── LeaseHeldError       another run of the job is alive (`lakehouse.leases`)
     │   └── LeaseLostError       this run stalled and was replaced (`lakehouse.leases`)

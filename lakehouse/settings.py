@@ -139,26 +139,36 @@ class IngestSettings(JobSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformSettings(JobSettings):
+class BatchSettings(JobSettings):
+    """What the owners of Delta tables take for their care."""
+
+    settled_days: int = setting("days after which a listen_date counts as no longer written", default=3)
+    retain_hours: float = setting("hours for which files that a table no longer uses are kept", default=168.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformSettings(BatchSettings):
     """Settings of batch_transform."""
 
     program: ClassVar[str] = layout.TRANSFORM_JOB
 
     step: str = setting(
-        "merge only, archive what was merged, or both", default="all", choices=("transform", "archive", "all")
+        "merge only, archive what was merged, both, or take care of the table",
+        default="all",
+        choices=("transform", "archive", "all", "maintain"),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class KpiSettings(JobSettings):
+class KpiSettings(BatchSettings):
     """Settings of kpi_transformation."""
 
     program: ClassVar[str] = layout.KPI_JOB
 
     mode: str = setting(
-        "what changed since the last run, every date of the range again, or only serve everything anew",
+        "what changed since the last run, every date of the range again, serve all anew, or take care of tables",
         default="incremental",
-        choices=("incremental", "recompute", "rebuild"),
+        choices=("incremental", "recompute", "rebuild", "maintain"),
     )
     from_date: date | None = setting("first listen_date of a recompute", default=None)
     to_date: date | None = setting("last listen_date of a recompute", default=None)

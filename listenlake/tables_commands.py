@@ -1,17 +1,20 @@
-"""The commands that look after tables."""
+"""The commands `tables` and `kpis rebuild`: the state of the Delta tables, and DynamoDB served anew from them."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from lakehouse import layout
 from listenlake.connection import connect
 from listenlake.job_runs import run_to_end
 from listenlake.pipeline import Pipeline
+from listenlake.table_states import TableState, describe_tables
 from local_cloud.state import PROJECT
 
 State = Annotated[
@@ -20,10 +23,35 @@ State = Annotated[
 DEFAULT_STATE: Final = PROJECT / ".listenlake"
 
 
-def register(kpis_app: typer.Typer, console: Console) -> None:
+def register(app: typer.Typer, kpis_app: typer.Typer, console: Console) -> None:
     """Add the commands to the application."""
 
     @kpis_app.command("rebuild")
     def rebuild(*, state: State = DEFAULT_STATE) -> None:
         """Serve both DynamoDB tables anew from Delta. Example: listenlake kpis rebuild."""
         run_to_end(console, Pipeline(connect(state)), layout.KPI_JOB, {"--mode": "rebuild"})
+
+    @app.command()
+    def tables(
+        *,
+        state: State = DEFAULT_STATE,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    ) -> None:
+        """Show the Delta tables: versions, files, bytes, dates. Example: listenlake tables --json."""
+        connection = connect(state)
+        found = describe_tables(connection.client("s3"), connection.client("dynamodb"), connection.places)
+        if as_json:
+            typer.echo(json.dumps({"tables": [one.to_json() for one in found]}))
+        else:
+            console.print(_as_table(found))
+
+
+def _as_table(states: list[TableState]) -> Table:
+    shown = Table("table", "version", "checkpoint", "read up to", "files", "bytes", "dates", "most files of a date")
+    for one in states:
+        dates = "-" if one.dates is None else f"{one.dates}: {one.first_date} to {one.last_date}"
+        numbers = (one.version, one.checkpoint, one.read_up_to, one.files, one.bytes)
+        texts = ["-" if number in (None, -1) else f"{number:,}" for number in numbers]
+        most = "-" if one.most_files_of_a_date is None else str(one.most_files_of_a_date)
+        shown.add_row(one.table, *texts, dates, most)
+    return shown

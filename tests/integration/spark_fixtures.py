@@ -224,9 +224,9 @@ class Lab:
 
     # -- runs -----------------------------------------------------------------------------------------------------
 
-    def transform(self, *, step: str = "all", kill_at: str = "-") -> dict[str, Any]:
+    def transform(self, *, kill_at: str = "-", **settings: Any) -> dict[str, Any]:
         """Run batch_transform and return the facts of its report."""
-        return self._run(batch_transform.run, self.settings(TransformSettings, step=step), kill_at)
+        return self._run(batch_transform.run, self.settings(TransformSettings, **settings), kill_at)
 
     def kpis(self, *, kill_at: str = "-", **settings: Any) -> dict[str, Any]:
         """Run kpi_transformation and return the facts of its report."""

@@ -85,7 +85,7 @@ def test_an_abbreviation_is_not_ours() -> None:
     ("kind", "words", "message"),
     [
         (settings.Places, [], r"expected --raw_bucket or the variable LISTENLAKE_RAW_BUCKET .*; found neither"),
-        (settings.TransformSettings, ["--step", "merge"], r"one of transform, archive, all; found 'merge'"),
+        (settings.TransformSettings, ["--step", "merge"], r"one of transform, archive, all, maintain; found 'merge'"),
         (settings.TriggerSettings, ["--max_failures", "many"], r"--max_failures as int; found 'many'"),
         (settings.IngestSettings, ["--trigger_seconds", "soon"], r"--trigger_seconds as float; found 'soon'"),
         (settings.KpiSettings, ["--from_date", "25.06.2024"], r"--from_date as date \| None; found '25.06.2024'"),

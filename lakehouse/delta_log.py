@@ -1,0 +1,111 @@
+"""Read a Delta table without Spark: which files make up a version, by the log's own protocol.
+
+The newest classic checkpoint at or before the version, then every JSON commit after it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+import pyarrow.parquet as pq
+
+from lakehouse.batches import list_files
+from lakehouse.errors import ListenlakeError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_COMMIT: Final = re.compile(r"(\d{20})\.json")
+_CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint(\.\d{10}\.\d{10})?\.parquet")
+
+
+class DeltaLogError(ListenlakeError):
+    """The log can't be followed up to the version."""
+
+
+@dataclass(frozen=True)
+class DeltaFile:
+    """One data file.
+
+    Attributes:
+        key: Key of the object.
+        size: Bytes.
+        partition: Partition values by column, as text.
+    """
+
+    key: str
+    size: int
+    partition: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A table as of one version.
+
+    Attributes:
+        version: Number of the commit.
+        files: Data files by key.
+        checkpoint: Version of the checkpoint it was read from, -1 without one.
+        oldest: Oldest commit whose log file is still there.
+    """
+
+    version: int
+    files: dict[str, DeltaFile] = field(default_factory=dict)
+    checkpoint: int = -1
+    oldest: int = 0
+
+
+def read_snapshot(s3: S3Client, bucket: str, prefix: str, *, version: int | None = None) -> Snapshot | None:
+    """Return the table under `prefix` as of `version`, the newest by default; None when there is no table.
+
+    Raises:
+        DeltaLogError: A commit is missing.
+    """
+    names = [file.key.rsplit("/", 1)[1] for file, _ in list_files(s3, bucket, f"{prefix}_delta_log/")]
+    commits = {int(match[1]): name for name in names if (match := _COMMIT.fullmatch(name))}
+    if not commits:
+        return None
+    newest = max(commits) if version is None else version
+    parts: dict[int, list[str]] = {}
+    for name in names:
+        if (match := _CHECKPOINT.fullmatch(name)) and int(match[1]) <= newest:
+            parts.setdefault(int(match[1]), []).append(name)
+    checkpoint = max(parts, default=-1)
+    missing = [number for number in range(checkpoint + 1, newest + 1) if number not in commits]
+    if missing:
+        raise DeltaLogError(
+            expected=f"every commit after the checkpoint {checkpoint} up to {newest} in {bucket}/{prefix}_delta_log/",
+            found=f"no commit {missing[0]}",
+            do="The log was cleaned up or damaged; ask for a newer version.",
+        )
+    files: dict[str, DeltaFile] = {}
+    for name in parts.get(checkpoint, []):
+        body = s3.get_object(Bucket=bucket, Key=f"{prefix}_delta_log/{name}")["Body"].read()
+        for row in pq.read_table(io.BytesIO(body), columns=["add"]).to_pylist():
+            if row["add"]:
+                _add(files, prefix, row["add"])
+    for number in range(checkpoint + 1, newest + 1):
+        body = s3.get_object(Bucket=bucket, Key=f"{prefix}_delta_log/{commits[number]}")["Body"].read()
+        for line in body.splitlines():
+            action = json.loads(line)
+            if "add" in action:
+                _add(files, prefix, action["add"])
+            elif "remove" in action:
+                files.pop(prefix + unquote(action["remove"]["path"]), None)
+    return Snapshot(newest, files, checkpoint, min(commits))
+
+
+def _add(files: dict[str, DeltaFile], prefix: str, add: dict[str, Any]) -> None:
+    if add.get("deletionVector"):
+        raise DeltaLogError(
+            expected="a table without deletion vectors",
+            found=f"one in {prefix}",
+            do="Rewrite the table with `REORG TABLE … APPLY (PURGE)`.",
+        )
+    key = prefix + unquote(add["path"])
+    files[key] = DeltaFile(key, int(add["size"]), dict(add["partitionValues"]))

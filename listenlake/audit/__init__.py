@@ -1,0 +1,11 @@
+"""`listenlake audit`: is every acknowledged listen in each stage exactly once? Names stage and minute that are wrong.
+
+Counts and sums of 64-bit id hashes are compared per minute of `listen_time`, from one stage to the next; the KPIs are
+daily, so they are compared per date and genre. No Spark: DuckDB over the files that manifests and Delta
+logs name.
+"""
+
+from listenlake.audit.audit import audit
+from listenlake.audit.report import AuditReport, Finding
+
+__all__ = ["AuditReport", "Finding", "audit"]

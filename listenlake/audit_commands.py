@@ -1,0 +1,63 @@
+"""The command `audit`: the account from the acknowledgement to DynamoDB, or the stage and minute that breaks it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Final
+
+import pyarrow as pa
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from listenlake.audit import AuditReport, audit
+from listenlake.connection import connect
+from local_cloud.state import PROJECT
+from producers.manifest import read_manifest
+
+SHOWN: Final = 50
+DEFAULT_STATE: Final = PROJECT / ".listenlake"
+
+
+def register(app: typer.Typer, console: Console) -> None:
+    """Add the command to the application."""
+
+    @app.command("audit")
+    def run_audit(
+        *,
+        state: Annotated[
+            Path, typer.Option(envvar="LISTENLAKE_STATE", help="Folder of the local cloud.", show_default=".listenlake")
+        ] = DEFAULT_STATE,
+        truth: Annotated[
+            list[Path] | None, typer.Option(help="Folder of a producer's truth manifest; may be given again.")
+        ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    ) -> None:
+        """Account for every listen, stage by stage. Example: listenlake audit --truth .listenlake/demo/truth."""
+        manifests = [read_manifest(folder) for folder in truth or []]
+        records = pa.concat_tables([one.truth.records for one in manifests]) if manifests else None
+        connection = connect(state)
+        report = audit(connection.client("s3"), connection.client("dynamodb"), connection.places, records=records)
+        if as_json:
+            typer.echo(json.dumps(report.to_json(), ensure_ascii=False))
+        else:
+            _show(console, report)
+        if not report.is_clean:
+            raise typer.Exit(1)
+
+
+def _show(console: Console, report: AuditReport) -> None:
+    stages = Table("stage", "rows", "sum of id hashes", title="Audit")
+    for stage in report.stages:
+        stages.add_row(stage["stage"], f"{stage['rows']:,}", stage["hash"])
+    console.print(stages)
+    for finding in report.findings[:SHOWN]:
+        console.print(finding.describe(), style="red", markup=False, highlight=False, soft_wrap=True)
+    if len(report.findings) > SHOWN:
+        console.print(f"… and {len(report.findings) - SHOWN:,} more: --json has them all", highlight=False)
+    verdict = "nothing lost, doubled or changed" if report.is_clean else f"{len(report.findings):,} differences"
+    console.print(
+        f"listenlake audit: {verdict}; {report.in_flight:,} in batches not yet merged; {report.seconds:.1f} s",
+        highlight=False,
+    )
