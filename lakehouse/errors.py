@@ -10,7 +10,8 @@
     │   ├── LeaseHeldError       another run of the job is alive (`lakehouse.leases`)
     │   └── LeaseLostError       this run stalled and was replaced (`lakehouse.leases`)
     ├── SourceError
-    │   ├── StreamNotFoundError  (`streaming_jobs.kinesis_source`)
+    │   ├── StreamNotFoundError  (`streaming_jobs.ingest_listens`)
+    │   ├── StreamUnreachableError  Kinesis refused for too long (`streaming_jobs.kinesis_source`)
     │   └── DataLossError        records were trimmed before they were read (`streaming_jobs.kinesis_source`)
     ├── UnknownMessageError      the Lambda can't read a message (`lambdas.start_jobs.messages`)
     ├── SlotNotFreeError         Glue refuses a run although none is alive (`lambdas.start_jobs.trigger`)

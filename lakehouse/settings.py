@@ -130,12 +130,28 @@ class IngestSettings(JobSettings):
     program: ClassVar[str] = layout.INGEST_JOB
 
     trigger_seconds: float = setting("seconds between micro-batches", default=10.0)
+    stream_source: str = setting(
+        "the source of this project, or AWS Glue's own (only on Glue)",
+        default="listenlake_kinesis",
+        choices=("listenlake_kinesis", "kinesis"),
+    )
     starting_position: str = setting(
-        "where a new checkpoint starts", default="TRIM_HORIZON", choices=("TRIM_HORIZON", "LATEST")
+        "where a new checkpoint starts", default="TRIM_HORIZON", choices=("TRIM_HORIZON", "LATEST", "AT_TIMESTAMP")
+    )
+    starting_timestamp: str = setting("ISO 8601 time for AT_TIMESTAMP; a dash otherwise", default="-")
+    drain: str = setting(
+        "end when everything that was in the stream at the start is ingested",
+        default="false",
+        choices=("true", "false"),
     )
     max_records_per_shard: int = setting("records read from one shard in one micro-batch", default=50_000)
+    max_bytes_per_shard: int = setting("bytes after which a shard is left to the next one", default=33_554_432)
+    max_fetch_seconds: float = setting("seconds after which fetching is left to the next one", default=10.0)
+    shard_reads_per_second: float = setting("GetRecords calls a shard, of the 5 that Kinesis allows", default=5.0)
+    shard_bytes_per_second: float = setting("bytes a shard, of the 2 MB that Kinesis allows", default=2_097_152.0)
     fail_on_data_loss: str = setting("stop when records were trimmed unread", default="true", choices=("true", "false"))
     kinesis_endpoint: str = setting("endpoint of Kinesis; a dash means the SDK's own choice", default="-")
+    kinesis_role: str = setting("role to assume for reading the stream; a dash for none", default="-")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """Glue streaming job `ingest_listens`: Kinesis in, micro-batches under `processed-streams/` and `bad-records/` out.
 
-Runs until it is told to stop (SIGTERM or Ctrl-C), then finishes the micro-batch it is in. A run that is killed instead
-is continued by the next one from the checkpoint, exactly once.
+Runs until it is told to stop (SIGTERM or Ctrl-C), then finishes the micro-batch it is in; with `--drain true`, until
+everything that was in the stream at the start is ingested. A run that is killed instead is continued by the next one
+from the checkpoint, exactly once.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ import threading
 from types import FrameType
 
 import boto3
-from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
 from lakehouse import layout
 from lakehouse.errors import SourceError
 from lakehouse.jobs import AWS_CONFIG, Run, run_job
 from lakehouse.settings import IngestSettings
-from streaming_jobs.kinesis_source import KinesisSource
+from streaming_jobs.kinesis_source import is_drained, pin_tip
 from streaming_jobs.micro_batches import MicroBatchSink
+from streaming_jobs.stream_sources import choose_source, read_stream
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +39,14 @@ def run(run: Run[IngestSettings]) -> None:
     stop = threading.Event()
     _stop_on_signal(stop)
     _require_stream(run.settings)
-    run.spark.dataSource.register(KinesisSource)
+    source = choose_source(run.settings, tasks=run.spark.sparkContext.defaultParallelism)
+    ending: str | None = None
+    if run.settings.drain == "true":
+        ending = pin_tip(source.options)
+        source.options["endingTimestamp"] = ending
     sink = MicroBatchSink(run)
     query = (
-        _read_stream(run)
+        read_stream(run.spark, source)
         .writeStream.queryName(layout.INGEST_JOB)
         .foreachBatch(sink.write)
         .option("checkpointLocation", layout.uri(run.settings.raw_bucket, layout.INGEST_CHECKPOINT))
@@ -51,7 +56,7 @@ def run(run: Run[IngestSettings]) -> None:
     logger.info("ingestion started", extra={"stream": run.settings.stream})
     while query.isActive and not stop.is_set():
         stop.wait(0.2)
-        if run.lease.lost:
+        if run.lease.lost or (ending is not None and is_drained(query, ending)):
             break
     if query.isActive:
         _finish_batch(query)
@@ -59,19 +64,7 @@ def run(run: Run[IngestSettings]) -> None:
     if failure is not None:
         raise failure
     run.lease.check()
-    run.report.facts["stopped"] = "on request"
-
-
-def _read_stream(run: Run[IngestSettings]) -> DataFrame:
-    options = {
-        "streamName": run.settings.stream,
-        "startingPosition": run.settings.starting_position,
-        "maxRecordsPerShard": str(run.settings.max_records_per_shard),
-        "failOnDataLoss": run.settings.fail_on_data_loss,
-    }
-    if run.settings.kinesis_endpoint != "-":
-        options["endpointUrl"] = run.settings.kinesis_endpoint
-    return run.spark.readStream.format(KinesisSource.name()).options(**options).load()
+    run.report.facts["stopped"] = "on request" if stop.is_set() else "drained"
 
 
 def _finish_batch(query: StreamingQuery) -> None:

@@ -23,6 +23,7 @@ from lakehouse.jobs import Report, Run
 from lakehouse.settings import IngestSettings
 from streaming_jobs.batch_metrics import BatchMetrics, embedded
 from streaming_jobs.parsing import accepted_listens, parse_records, rejected_records
+from streaming_jobs.stream_sources import GLUE
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,10 @@ class MicroBatchSink:
         """Identity of the checkpoint: a new checkpoint counts batches from zero and must not touch old ones."""
         key = f"{layout.INGEST_CHECKPOINT}metadata"
         body = self.run.s3.get_object(Bucket=self.run.settings.raw_bucket, Key=key)["Body"].read()
-        return str(json.loads(body)["id"])
+        checkpoint = str(json.loads(body)["id"])
+        # A replay by Glue's source may hold other records: it counts beside the first one, and the MERGE removes what
+        # both hold.
+        return checkpoint if self.run.settings.stream_source != GLUE else f"{checkpoint}-{self.run.id}"
 
     def write(self, records: DataFrame, number: int) -> None:
         """Write micro-batch `number`, unless it is already committed."""

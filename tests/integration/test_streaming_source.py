@@ -24,7 +24,7 @@ from lakehouse.control import Progress
 from lakehouse.jobs import Report, Run
 from lakehouse.leases import Lease, LeaseLostError
 from lakehouse.settings import IngestSettings
-from streaming_jobs.kinesis_source import KinesisSource
+from streaming_jobs.kinesis_source import KinesisSource, await_drained, pin_tip, progress_of
 from streaming_jobs.micro_batches import MicroBatchSink
 from tests.integration.spark_fixtures import ARRIVAL, CLOCK, PROCESSED_SCHEMA, Crash, Lab
 
@@ -69,6 +69,7 @@ def running(spark: SparkSession, cloud: Cloud, stream: str, folder: Path, **opti
     spark.dataSource.register(KinesisSource)
     source = spark.readStream.format("listenlake_kinesis").option("streamName", stream)
     source = source.option("endpointUrl", cloud.record.endpoint).option("region", "us-east-1")
+    source = source.option("progressLocation", f"file:{folder}/journal")
     query = (
         source.options(**options)
         .load()
@@ -129,6 +130,23 @@ def test_a_batch_that_was_planned_and_not_committed_is_replayed_as_it_was(
         wait_for(lambda: len(read(spark, tmp_path)) >= 30, query)
     assert (checkpoint / "offsets" / last.name).read_text() == logged
     assert Counter(int(row["data"]) for row in read(spark, tmp_path)) == Counter(range(30))
+
+
+def test_draining_ends_at_the_tip_and_tells_how_it_stands(
+    spark: SparkSession, cloud: Cloud, stream: str, tmp_path: Path
+) -> None:
+    send(cloud, stream, range(100))
+    options = {"streamName": stream, "progressLocation": f"file:{tmp_path}/journal", "region": "us-east-1"}
+    ending = pin_tip(options | {"endpointUrl": cloud.record.endpoint})
+    with running(spark, cloud, stream, tmp_path, maxRecordsPerShard="30", endingTimestamp=ending) as query:
+        await_drained(query, ending)
+    assert Counter(int(row["data"]) for row in read(spark, tmp_path)) == Counter(range(100))
+    reading = [entry for entry in query.recentProgress if entry["numInputRows"]]
+    told = [progress_of(options["progressLocation"], entry["sources"][0]["endOffset"]) for entry in reading]
+    assert [one.records for one in told] == [entry["numInputRows"] for entry in reading]
+    assert sum(one.records for one in told) == 100
+    assert told[0].millis_behind > 0
+    assert told[-1].millis_behind == 0
 
 
 def test_a_stream_that_does_not_exist_ends_the_query(spark: SparkSession, cloud: Cloud, tmp_path: Path) -> None:
