@@ -33,7 +33,7 @@ soak: setup ## Send for ten minutes and report whether memory stays flat
 
 clean: ## Remove everything that was set up or written here
 	@if [ -x $(BIN)/listenlake ]; then $(BIN)/listenlake down || true; fi
-	rm -rf soak.html .venv .tools .listenlake infra/node_modules cdk.out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf soak.html .venv .tools .listenlake infra/node_modules tests/integration/resharding/node_modules cdk.out .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 lock: .venv/.installed ## Pin the newest allowed versions of everything anew
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url \

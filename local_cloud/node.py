@@ -36,36 +36,43 @@ def prepare_cdk(infra: Path, node: Path, host: Mapping[str, str]) -> Path:
     Raises:
         ToolMissingError: npm could not install it.
     """
-    script = infra / "node_modules" / "aws-cdk" / "bin" / "cdk"
-    if script.exists() and _installed(infra) == _pinned(infra):
-        return script
+    return prepare_package(infra, "aws-cdk", node, host) / "bin" / "cdk"
+
+
+def prepare_package(folder: Path, name: str, node: Path, host: Mapping[str, str]) -> Path:
+    """Install what a folder's `package-lock.json` pins unless it is there, and return the folder of one package.
+
+    Raises:
+        ToolMissingError: npm could not install it.
+    """
+    package = folder / "node_modules" / name
+    pinned = str(json.loads((folder / "package.json").read_text())["devDependencies"][name])
+    if _installed(package) == pinned:
+        return package
     npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     tls = tls_environment(host)
     done = subprocess.run(
         [node, npm, "ci", "--no-audit", "--no-fund", "--fetch-retries=1"],
-        cwd=infra,
+        cwd=folder,
         env={**_registry(host), **base_environment(host), **tls},
         capture_output=True,
         text=True,
         timeout=INSTALL_SECONDS,
         check=False,
     )
-    if done.returncode or not script.exists():
+    if done.returncode or _installed(package) != pinned:
         trusted = tls.get("NODE_EXTRA_CA_CERTS", "Node's own certificates only")
         raise ToolMissingError(
-            expected=f"npm to install the CDK {_pinned(infra)}",
+            expected=f"npm to install {name} {pinned}",
             found=f"an error:\n{done.stderr.strip()[-800:]}",
             do=f"Check the network; behind a TLS proxy set NODE_EXTRA_CA_CERTS to its certificate (now: {trusted}).",
         )
-    return script
+    return package
 
 
-def _pinned(infra: Path) -> str:
-    return str(json.loads((infra / "package.json").read_text())["devDependencies"]["aws-cdk"])
-
-
-def _installed(infra: Path) -> str:
-    return str(json.loads((infra / "node_modules" / "aws-cdk" / "package.json").read_text())["version"])
+def _installed(package: Path) -> str | None:
+    described = package / "package.json"
+    return str(json.loads(described.read_text())["version"]) if described.exists() else None
 
 
 def _registry(host: Mapping[str, str]) -> dict[str, str]:

@@ -122,14 +122,23 @@ def first_positions(
 
 
 def with_ready_children(positions: Positions, shards: Iterable[Shard]) -> Positions:
-    """Add each shard whose parents, as far as this query has met them, were all read to their end.
+    """Add each shard of which no parent is left to be read: all that this query reads were read to their end.
 
     A child takes its parents' starting rule over: a moment asked for may lie in the child.
     """
+    by_id = {shard.id: shard for shard in shards}
+
+    def is_ours(name: str) -> bool:
+        """Whether this query reads or will read the shard; it never reads what was closed before it began."""
+        return name in positions or any(is_ours(parent) for parent in by_id[name].parents if parent in by_id)
+
+    def is_done(name: str) -> bool:
+        return positions[name].ended if name in positions else name not in by_id or not is_ours(name)
+
     ready = dict(positions)
-    for shard in shards:
+    for shard in by_id.values():
         met = [positions[parent] for parent in shard.parents if parent in positions]
-        if shard.id not in ready and met and all(parent.ended for parent in met):
+        if shard.id not in ready and met and all(map(is_done, shard.parents)):
             known = [parent.since for parent in met if parent.since is not None]
             since = min(known) if len(known) == len(met) else None
             ready[shard.id] = Position(start=met[0].start, timestamp=met[0].timestamp, since=since)

@@ -161,7 +161,7 @@ class KinesisStreamReader(DataSourceStreamReader):
         shards = self._client().list_shards()
         gone = self._find_gone(reached, shards)
         kept = {shard: place for shard, place in reached.items() if shard not in gone}
-        begin = with_ready_children(without_finished_ancestors(kept, shards), shards)
+        begin = without_finished_ancestors(with_ready_children(kept, shards), shards)
         following = Plan(
             epoch=last.epoch,
             serial=last.serial + 1,

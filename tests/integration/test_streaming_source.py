@@ -133,8 +133,10 @@ def test_a_batch_that_was_planned_and_not_committed_is_replayed_as_it_was(
 
 
 def test_draining_ends_at_the_tip_and_tells_how_it_stands(
-    spark: SparkSession, cloud: Cloud, stream: str, tmp_path: Path
+    spark: SparkSession, cloud: Cloud, stream: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
     send(cloud, stream, range(100))
     options = {"streamName": stream, "progressLocation": f"file:{tmp_path}/journal", "region": "us-east-1"}
     ending = pin_tip(options | {"endpointUrl": cloud.record.endpoint})

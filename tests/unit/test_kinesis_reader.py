@@ -184,6 +184,15 @@ def test_a_forgotten_parent_is_no_loss(stream: FakeStream, tmp_path: Path) -> No
     assert rows(one, one.latestOffset()) == {"a": [6]}
 
 
+def test_a_parent_may_be_forgotten_before_its_children_are_met(stream: FakeStream, tmp_path: Path) -> None:
+    stream.add(ROOT, 1)
+    stream.add(CHILD_A, 5)
+    one = reader(tmp_path)
+    rows(one, one.latestOffset())
+    stream.remove("p")
+    assert rows(one, one.latestOffset()) == {"a": [5]}
+
+
 def test_a_vanished_shard_is_data_loss(stream: FakeStream, tmp_path: Path) -> None:
     stream.add(Shard("a"), 1)
     stream.add(Shard("b"), 2)

@@ -68,6 +68,10 @@ def test_a_child_is_known_to_hold_nothing_older_than_what_its_parents_hold() -> 
         ({"l": END, "r": END}, [LEFT, RIGHT, MERGED], {"m"}),
         # The query started after the left half was gone, so it never met it.
         ({"r": END}, [RIGHT, MERGED], {"m"}),
+        # The left half is itself a child that waits for its parent.
+        ({"l0": START, "r": END}, [Shard("l0", closed=True), Shard("l", ("l0",), closed=True), RIGHT, MERGED], set()),
+        # A parent that the stream forgot meanwhile.
+        ({"p": END}, [CHILD_A, CHILD_B], {"a", "b"}),
         # A shard of which nothing was met belongs to another family, or the query started with LATEST behind it.
         ({"x": START}, [Shard("x"), LEFT, RIGHT, MERGED], set()),
     ],
