@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 
+from benchmarks.catching_up import measure_catching_up
 from benchmarks.delivering import measure_delivering
 from benchmarks.generating import measure_generating
 from benchmarks.parsing import measure_parsing
@@ -18,6 +19,7 @@ def measure_producer() -> dict[str, float]:
 
 
 BENCHMARKS: dict[str, Callable[[], dict[str, float]]] = {
+    "catching_up": measure_catching_up,
     "parsing": measure_parsing,
     "producer": measure_producer,
 }
