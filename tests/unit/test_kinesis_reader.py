@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming_jobs.kinesis_source.errors import DataLossError
@@ -381,6 +381,7 @@ def test_a_checkpoint_of_the_release_before_the_journal_goes_on(stream: FakeStre
     assert woken.latestOffset() == following
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     numbers=st.sets(st.integers(0, 10**6), max_size=40).map(sorted),
     arrivals=st.lists(st.integers(0, 40), max_size=4).map(sorted),
