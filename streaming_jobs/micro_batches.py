@@ -68,6 +68,7 @@ class MicroBatchSink:
         try:
             with report.phase("parse"):
                 contents = _contents(parsed)
+            self.run.boundaries.passed("records_fetched")
             if contents:
                 self._commit(batch, parsed, contents, report)
         finally:

@@ -19,6 +19,7 @@ from streaming_jobs.kinesis_source.options import SourceOptions
 from streaming_jobs.kinesis_source.reader import plan_name, read_ends
 
 if TYPE_CHECKING:
+    from pyspark.sql.streaming.listener import StreamingQueryProgress
     from pyspark.sql.streaming.query import StreamingQuery
 
 
@@ -85,7 +86,7 @@ def progress_of(location: str, offset: Mapping[str, Any] | str) -> SourceProgres
 
     Args:
         location: The query's `progressLocation`.
-        offset: `endOffset` of the source in a query's progress.
+        offset: The source's offset, as `end_offsets` finds it in a query's progress, or its JSON.
     """
     told = json.loads(offset) if isinstance(offset, str) else offset
     plan = Plan.from_offset(told)
@@ -124,12 +125,17 @@ def pin_tip(options: Mapping[str, str]) -> str:
     return str(now + 1)
 
 
+def end_offsets(progress: StreamingQueryProgress) -> list[dict[str, Any]]:
+    """Return the offset of each source up to which a query had come; PySpark itself hands out their Python repr."""
+    return [source["endOffset"] for source in json.loads(progress.json)["sources"] if source["endOffset"]]
+
+
 def is_drained(query: StreamingQuery, ending_timestamp: str) -> bool:
     """Tell whether a query has committed everything up to its `endingTimestamp`; stop it then."""
     progress = query.lastProgress
     if progress is None:
         return False
-    return any(_drained(source.get("endOffset")) == float(ending_timestamp) for source in progress["sources"])
+    return any(offset.get("drained") == float(ending_timestamp) for offset in end_offsets(progress))
 
 
 def await_drained(query: StreamingQuery, ending_timestamp: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -140,8 +146,3 @@ def await_drained(query: StreamingQuery, ending_timestamp: str, *, sleep: Callab
     failure = query.exception()
     if failure is not None:
         raise failure
-
-
-def _drained(offset: Any) -> float | None:
-    told = json.loads(offset) if isinstance(offset, str) else offset
-    return told.get("drained") if isinstance(told, dict) else None
