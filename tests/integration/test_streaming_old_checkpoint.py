@@ -66,7 +66,10 @@ def test_the_next_release_goes_on_where_the_previous_one_stopped(
 
     spark.dataSource.register(KinesisSource)
     source = spark.readStream.format(KinesisSource.name()).options(
-        streamName=stream, endpointUrl=cloud.record.endpoint, region="us-east-1"
+        streamName=stream,
+        endpointUrl=cloud.record.endpoint,
+        region="us-east-1",
+        progressLocation=f"file:{tmp_path}/kinesis",
     )
     query = source.load().writeStream.foreachBatch(keep).option("checkpointLocation", f"file:{tmp_path}").start()
     try:
