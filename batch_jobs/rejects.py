@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _FOLDER = f"{layout.BAD_RECORDS}{layout.TRANSFORM_JOB}/"
 _PLACED = ("stream", "shard_id", "sequence_number", "line", "arrived_at")
 DELETE_AT_ONCE = 1_000
+_TO_THE_MICROSECOND = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}
+"""`listen_time` is part of the key; cut to the millisecond, Spark's default, a replay would be another listen."""
 
 
 def delete_all(s3: S3Client, bucket: str, keys: Iterable[str]) -> None:
@@ -84,7 +86,7 @@ def _as_records(outcomes: DataFrame) -> DataFrame:
         .select(
             F.col("outcome").alias("reason"),
             told.alias("message"),
-            F.to_json(F.struct(*listen)).alias("payload"),
+            F.to_json(F.struct(*listen), _TO_THE_MICROSECOND).alias("payload"),
             F.lit(None).cast("string").alias("payload_base64"),
             "event_id",
             *_PLACED,

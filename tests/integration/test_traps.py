@@ -186,7 +186,7 @@ def test_batches_from_before_records_held_many_events_are_merged_and_stand_on_li
 
 def test_unknown_user_or_track_later_known(lab: Lab) -> None:
     put_catalog(lab)
-    deliveries = (listen(9, "a", f"{DAY}T10:00:00", sequence=1), listen(9, "zzz", f"{DAY}T10:00:01", sequence=2))
+    deliveries = (listen(9, "a", f"{DAY}T10:00:00.123456", sequence=1), listen(9, "zzz", f"{DAY}T10:00:01", sequence=2))
     lab.put_batch(0, *deliveries, listen(1, "zzz", f"{DAY}T10:00:02", sequence=3))
     lab.transform()
     assert [(row["reason"], row["sequence_number"]) for row in lab.rejects()] == [
@@ -194,7 +194,9 @@ def test_unknown_user_or_track_later_known(lab: Lab) -> None:
         ("unknown_user", "1"),
         ("unknown_user", "2"),
     ]
-    assert json.loads(lab.rejects()[1]["payload"])["user_id"] == 9
+    payload = json.loads(lab.rejects()[1]["payload"])
+    # To the microsecond: the time is part of the key of what a replay of this payload makes.
+    assert (payload["user_id"], payload["listen_time"]) == (9, f"{DAY}T10:00:00.123456Z")
     lab.put_users(1, 9)
     lab.put_batch(1, *deliveries[:1])
     run_both(lab)
