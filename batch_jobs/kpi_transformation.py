@@ -25,6 +25,7 @@ from batch_jobs.quality import count_by_rule, valid_listens
 from batch_jobs.serving import rebuild, serve
 from batch_jobs.validation_metrics import append_line
 from lakehouse import layout
+from lakehouse.control import CONSUMED
 from lakehouse.delta import (
     BEFORE_ANY,
     commit_metadata,
@@ -47,8 +48,6 @@ from lakehouse.tables import (
 )
 
 logger = logging.getLogger(__name__)
-
-CONSUMED = "consumed#latest"
 
 
 def run(run: Run[KpiSettings]) -> None:

@@ -16,11 +16,12 @@ from delta.tables import DeltaTable
 
 from lakehouse import layout
 from lakehouse.batches import list_files
+from lakehouse.control import CONSUMED, served_name
 from lakehouse.delta import commit_metadata, committed_at, current_version, vacuum, write_checkpoint
 from lakehouse.delta_log import Snapshot, read_snapshot
 from lakehouse.jobs import Run
 from lakehouse.settings import KpiSettings, TransformSettings
-from lakehouse.tables import CURATED_LISTENS, DAILY_GENRE_KPIS, DAILY_TOP_GENRES
+from lakehouse.tables import ARCHIVED_LISTENS, CURATED_LISTENS, DAILY_GENRE_KPIS, DAILY_TOP_GENRES
 
 FILES_PER_DATE: Final = 1
 """More files than this and a settled date is compacted; Delta itself splits what is larger than a gigabyte."""
@@ -55,9 +56,7 @@ class CaredFor:
 
 def owned_by_transform(settings: TransformSettings) -> list[CaredFor]:
     """Return the tables that `batch_transform` writes."""
-    return [
-        CaredFor(CURATED_LISTENS.name, settings.curated_bucket, layout.LATEST, reader="consumed#latest", by_date=True)
-    ]
+    return [CaredFor(CURATED_LISTENS.name, settings.curated_bucket, layout.LATEST, reader=CONSUMED, by_date=True)]
 
 
 def owned_by_kpis(settings: KpiSettings) -> list[CaredFor]:
@@ -65,9 +64,9 @@ def owned_by_kpis(settings: KpiSettings) -> list[CaredFor]:
     bucket = settings.presentation_bucket
     genres, charts = DAILY_GENRE_KPIS.name, DAILY_TOP_GENRES.name
     return [
-        CaredFor("transformed_data_archive", settings.curated_bucket, layout.ARCHIVE),
-        CaredFor(genres, bucket, layout.DAILY_LISTENS, reader=f"served#{genres}", by_date=True),
-        CaredFor(charts, bucket, layout.TOP_GENRES, reader=f"served#{charts}"),
+        CaredFor(ARCHIVED_LISTENS.name, settings.curated_bucket, layout.ARCHIVE),
+        CaredFor(genres, bucket, layout.DAILY_LISTENS, reader=served_name(genres), by_date=True),
+        CaredFor(charts, bucket, layout.TOP_GENRES, reader=served_name(charts)),
     ]
 
 

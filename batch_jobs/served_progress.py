@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lakehouse.control import served_name
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
@@ -75,4 +77,4 @@ class ServedProgress:
 
     @property
     def _key(self) -> dict[str, Any]:
-        return {"pk": {"S": "progress"}, "sk": {"S": f"served#{self.name}"}}
+        return {"pk": {"S": "progress"}, "sk": {"S": served_name(self.name)}}

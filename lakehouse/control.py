@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 REPORT_RETENTION: Final = timedelta(days=30)
+CONSUMED: Final = "consumed#latest"
+"""Progress of `kpi_transformation`: the curated version that its last complete run went up to."""
+
+
+def served_name(table: str) -> str:
+    """Return the name of the progress of serving: the version of a presentation table that DynamoDB holds."""
+    return f"served#{table}"
 
 
 @dataclass(frozen=True)

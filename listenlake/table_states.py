@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from lakehouse import layout
-from lakehouse.control import Progress
+from lakehouse.control import CONSUMED, Progress, served_name
 from lakehouse.delta_log import read_snapshot
 from lakehouse.tables import ARCHIVED_LISTENS, CURATED_LISTENS, DAILY_GENRE_KPIS, DAILY_TOP_GENRES
 
@@ -58,10 +58,10 @@ def describe_tables(s3: S3Client, dynamodb: DynamoDBClient, places: Places) -> l
     """Return the state of every Delta table that is there; reads their logs only."""
     progress = Progress(dynamodb, places.control_table)
     tables = (
-        (CURATED_LISTENS, places.curated_bucket, layout.LATEST, "consumed#latest"),
+        (CURATED_LISTENS, places.curated_bucket, layout.LATEST, CONSUMED),
         (ARCHIVED_LISTENS, places.curated_bucket, layout.ARCHIVE, None),
-        (DAILY_GENRE_KPIS, places.presentation_bucket, layout.DAILY_LISTENS, f"served#{DAILY_GENRE_KPIS.name}"),
-        (DAILY_TOP_GENRES, places.presentation_bucket, layout.TOP_GENRES, f"served#{DAILY_TOP_GENRES.name}"),
+        (DAILY_GENRE_KPIS, places.presentation_bucket, layout.DAILY_LISTENS, served_name(DAILY_GENRE_KPIS.name)),
+        (DAILY_TOP_GENRES, places.presentation_bucket, layout.TOP_GENRES, served_name(DAILY_TOP_GENRES.name)),
     )
     states = []
     for table, bucket, prefix, reader in tables:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from lakehouse.control import Progress
+from lakehouse.control import CONSUMED, Progress
 from listenlake.audit.checks import STAGES, find
 from listenlake.audit.deliveries import load_acknowledged, load_ingested, load_rejects
 from listenlake.audit.kpi_rows import load_curated, load_items, load_kpis
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from lakehouse.settings import Places
-
-CONSUMED = "consumed#latest"
-"""Progress record of `kpi_transformation`: the KPIs are of the listens up to this version."""
 
 
 def audit(s3: S3Client, dynamodb: DynamoDBClient, places: Places, *, records: pa.Table | None = None) -> AuditReport:

@@ -61,6 +61,9 @@ def test_a_rebuild_repairs_lost_changed_and_foreign_items_and_old_versions_do_no
     lab.transform()
     assert lab.kpis()["daily_listens_served"] == {"written": 1}, "what changes afterwards is newer still"
     assert lab.genre_items()[DAY, "genre b"]["listen_count"] == 2
+    live = [item for item in lab.genre_items().values() if not item.get("deleted")]
+    rows = lab.delta_rows(lab.places.presentation_bucket, layout.DAILY_LISTENS)
+    assert len(live) == len(rows) == 4, "the item count reconciles"
 
 
 def test_a_rebuild_that_is_interrupted_is_finished_by_the_next_run(lab: Lab) -> None:
