@@ -17,7 +17,7 @@ from rich.console import Console
 
 from lakehouse import layout
 from lakehouse.errors import ListenlakeError
-from listenlake import audit_commands, bad_commands, screen
+from listenlake import audit_commands, bad_commands, screen, trigger_commands
 from listenlake.connection import NotConnectedError, connect
 from listenlake.demo import DemoSettings, check_data, run_demo
 from listenlake.job_runs import run_to_end
@@ -52,6 +52,7 @@ register(app, console, errors)
 register_tables(app, kpis_app, console)
 audit_commands.register(app, console)
 bad_commands.register(app, console)
+trigger_commands.register(app, console)
 
 
 def main() -> None:
