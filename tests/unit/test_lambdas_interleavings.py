@@ -19,11 +19,11 @@ from botocore.exceptions import ClientError
 
 from lakehouse import layout
 from lambdas.start_jobs.counters import Counters
-from lambdas.start_jobs.decisions import Counts
 from lambdas.start_jobs.handler import handle_records
 from lambdas.start_jobs.messages import Ask, Outcome, Request, RunEnded, read_message
 from lambdas.start_jobs.runs import Runs
 from lambdas.start_jobs.trigger import Trigger
+from tests.unit.fake_counters import FakeCounters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.trigger = Trigger(
-            counters=cast("Counters", FakeCounters(self)),
+            counters=cast("Counters", FakeCounters(self.preempt)),
             runs=Runs(cast("Any", FakeGlue(self))),
             has_pending=self.look,
             max_failures=10_000,
@@ -254,54 +254,6 @@ class FakeGlue:
         self.world.preempt()
         runs = [{"Id": run.id, "JobRunState": run.state} for run in self.world.runs if run.job == JobName]
         return {"JobRuns": runs[::-1][:MaxResults]}
-
-
-@dataclass
-class Item:
-    """What `Counters` keeps of one request."""
-
-    requested: int = 0
-    succeeded: int = 0
-    failures: int = 0
-    requested_by: str = ""
-    failed_runs: set[str] = field(default_factory=set)
-
-
-class FakeCounters:
-    """`Counters` in memory, thousands of times faster than on moto; a test below holds both to the same answers."""
-
-    def __init__(self, world: World | None = None) -> None:
-        self.world = world
-        self.items = {request: Item() for request in Request}
-
-    def _access(self, request: Request) -> Item:
-        if self.world:
-            self.world.preempt()
-        return self.items[request]
-
-    def read(self, request: Request) -> Counts:
-        item = self._access(request)
-        return Counts(item.requested, item.succeeded, item.failures)
-
-    def ask(self, request: Request, *, caused_by: str = "") -> None:
-        item = self._access(request)
-        if not caused_by or item.requested_by != caused_by:
-            item.requested += 1
-            item.requested_by = caused_by or item.requested_by
-
-    def succeed(self, request: Request, generation: int) -> None:
-        item = self._access(request)
-        if item.succeeded < generation <= item.requested:
-            item.succeeded, item.failures, item.failed_runs = generation, 0, set()
-
-    def fail(self, request: Request, generation: int, *, run_id: str) -> None:
-        item = self._access(request)
-        if run_id not in item.failed_runs and item.succeeded < generation:
-            item.failures += 1
-            item.failed_runs.add(run_id)
-
-    def forgive(self, request: Request) -> None:
-        self._access(request).failures = 0
 
 
 def handle_naively(world: World, bodies: list[dict[str, Any]]) -> None:

@@ -1,0 +1,201 @@
+"""A model checker of the trigger: every state that a small world can reach within its budget, not a sample of them.
+
+A state holds files, messages, runs, counters and the invocations under way, up to two at once as the event source
+allows. Each step of an invocation is one access to shared data, before which anything else may go first. An invocation
+is kept as its message and the answers it has had so far, and is played again up to there for its next step: so what is
+checked is the trigger itself, not a copy of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar, cast
+
+from lambdas.start_jobs.decisions import WAKE_GENERATION, WAKE_REQUEST, Counts
+from lambdas.start_jobs.messages import Ask, Message, Outcome, Request, RunEnded, Sweep
+from lambdas.start_jobs.trigger import SlotNotFreeError
+from tests.unit.fake_counters import FakeCounters, Item
+from tests.unit.trigger_world import Budget, Call, Run, State
+
+MAX_INVOCATIONS: Final = 2
+MAX_STATES: Final = 400_000
+
+T = TypeVar("T")
+
+BATCH: Final = Request.BATCH_TRANSFORM
+
+
+class PausedError(BaseException):
+    """The invocation waits before its next access; no handler of ours sees it."""
+
+
+class Access:
+    """The shared data as one invocation sees it: the known answers again, then one new one, then a pause."""
+
+    def __init__(self, state: State, answers: tuple[Any, ...]) -> None:
+        self.state, self.answers = state, answers
+        self._known = iter(answers)
+        self._used = False
+
+    def _answer(self, access: Callable[[], T]) -> T:
+        for known in self._known:
+            return cast("T", known)
+        if self._used:
+            raise PausedError
+        self._used = True
+        answer = access()
+        self.answers = (*self.answers, answer)
+        return answer
+
+    def has_pending(self) -> bool:
+        return self._answer(lambda: bool(self.state.pending))
+
+    # The runs, as `lambdas.start_jobs.runs` offers them
+
+    def start(self, request: Request, generation: int) -> str | None:
+        def start() -> str | None:
+            if any(run.is_alive and run.request.job == request.job for run in self.state.runs):
+                return None
+            self.state = self.state._replace(runs=(*self.state.runs, Run(request, generation)))
+            return str(len(self.state.runs) - 1)
+
+        return self._answer(start)
+
+    def read_arguments(self, _job: str, run_id: str) -> dict[str, str]:
+        # Never changes, so it is no step of its own.
+        run = self.state.runs[int(run_id)]
+        return {WAKE_REQUEST: str(run.request), WAKE_GENERATION: str(run.generation)}
+
+    def is_alive(self, job: str, *, other_than: str) -> bool:
+        return self._answer(
+            lambda: any(
+                run.is_alive and run.request.job == job and str(number) != other_than
+                for number, run in enumerate(self.state.runs)
+            )
+        )
+
+    # The counters, as `lambdas.start_jobs.counters` offers them
+
+    def _count(self, access: Callable[[FakeCounters], T]) -> T:
+        def count() -> T:
+            counters = FakeCounters(items={r: Item(*i) for r, i in zip(Request, self.state.items, strict=True)})
+            answer = access(counters)
+            items = tuple(tuple(vars(item).values()) for item in counters.items.values())
+            self.state = self.state._replace(items=items)
+            return answer
+
+        return self._answer(count)
+
+    def read(self, request: Request) -> Counts:
+        return self._count(lambda counters: counters.read(request))
+
+    def ask(self, request: Request, *, caused_by: str = "") -> None:
+        self._count(lambda counters: counters.ask(request, caused_by=caused_by))
+
+    def succeed(self, request: Request, generation: int) -> None:
+        self._count(lambda counters: counters.succeed(request, generation))
+
+    def fail(self, request: Request, generation: int, *, run_id: str) -> None:
+        self._count(lambda counters: counters.fail(request, generation, run_id=run_id))
+
+    def forgive(self, request: Request) -> None:
+        self._count(lambda counters: counters.forgive(request))
+
+
+Design = Callable[[Access, Message], object]
+
+
+def go_on(state: State, call: Call, design: Design) -> State:
+    """Return the state after the next access of an invocation."""
+    access = Access(state, call.answers)
+    try:
+        design(access, call.message)
+    except PausedError:
+        return access.state.with_call(Call(call.message, access.answers), instead_of=call)
+    except SlotNotFreeError:
+        return access.state.with_call(None, instead_of=call).sent(call.message)
+    return access.state.with_call(None, instead_of=call)
+
+
+def run_on(state: State, number: int) -> Iterator[State]:
+    """Yield what may come of a run that is alive."""
+    run = state.runs[number]
+    if run.state == "STARTED":
+        read = state.pending if run.request is BATCH else state.curated
+        yield state.with_run(number, run._replace(state="LISTED", read=read))
+        return
+
+    def end(after: State, outcome: Outcome) -> State:
+        ended = RunEnded(run.request.job, str(number), outcome)
+        return after.with_run(number, run._replace(state=str(outcome), read=frozenset())).sent(ended)
+
+    merged = state._replace(served=state.served | run.read)
+    archived = merged
+    if run.request is BATCH:
+        merged = state._replace(curated=state.curated | run.read)
+        archived = merged._replace(pending=merged.pending - run.read)
+    yield end(archived, Outcome.SUCCEEDED)
+    if state.budget.failures:
+        # A crash before the merge, between merge and archive, and after everything.
+        yield from (end(after.spent(failures=1), Outcome.FAILED) for after in {state, merged, archived})
+
+
+def moves(state: State, design: Design) -> Iterator[State]:
+    """Yield every state that may be next; none when the world has come to rest."""
+    if state.to_come:
+        arrived = state._replace(to_come=state.to_come - 1, pending=state.pending | {state.to_come})
+        yield arrived.sent(Ask(BATCH))
+    if not state.calls:
+        yield from moves_of_the_world(state)
+        return
+    *others, current = state.calls
+    yield go_on(state, current, design)
+    if state.budget.crashes:
+        yield state.with_call(None, instead_of=current).sent(current.message).spent(crashes=1)
+    if state.budget.preemptions:
+        preempted = state.spent(preemptions=1)
+        yield from (go_on(preempted, call, design) for call in others)
+        yield from moves_of_the_world(preempted)
+
+
+def moves_of_the_world(state: State) -> Iterator[State]:
+    """Yield what messages and runs may do next."""
+    for message in dict.fromkeys(state.queue):
+        if len(state.calls) < MAX_INVOCATIONS:
+            delivered = state.with_call(Call(message))
+            yield delivered.without_message(message)
+            if state.budget.duplicates:
+                yield delivered.spent(duplicates=1)
+        if state.budget.losses:
+            yield state.without_message(message).spent(losses=1)
+    for number, run in enumerate(state.runs):
+        if run.is_alive:
+            yield from run_on(state, number)
+
+
+class LostFileError(Exception):
+    """A world came to rest with a file unserved; carries how it came to that."""
+
+
+def explore(design: Design, *, files: int, budget: Budget) -> int:
+    """Visit every reachable state and return their number.
+
+    Raises:
+        LostFileError: A file is left unprocessed where nothing is left that could move.
+    """
+    first = State(to_come=files, budget=budget)
+    seen, open_states = {first}, [first]
+    while open_states:
+        state = open_states.pop()
+        following = list(moves(state, design))
+        if not following:
+            if state.served == frozenset(range(1, files + 1)) and not state.pending:
+                continue
+            if not state.budget.sweeps:
+                raise LostFileError(state)
+            following = [state.sent(Sweep()).spent(sweeps=1)]
+        fresh = [one for one in dict.fromkeys(following) if one not in seen]
+        seen.update(fresh)
+        open_states += fresh
+        assert len(seen) < MAX_STATES, "the world is larger than it was meant to be"
+    return len(seen)
