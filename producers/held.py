@@ -73,7 +73,9 @@ class Held:
             if len(call) == MAX_CALL_RECORDS or size + entry.weight > MAX_CALL_BYTES:
                 kept += self._entries[place:]
                 break
-            if entry.slot in waiting or entry.not_before > now or self._shard_of(entry) in resting:
+            # Nearly always nothing rests, and looking up every record's shard would cost more than all else here.
+            rests = bool(resting) and self._shard_of(entry) in resting
+            if rests or entry.slot in waiting or entry.not_before > now:
                 waiting.add(entry.slot)
                 kept.append(entry)
             else:
@@ -95,6 +97,8 @@ class Held:
 
         A shard that refused all of its records rests; otherwise only what was refused waits, and the slot behind it.
         """
+        if not failed:
+            return
         tried = Counter(self._shard_of(entry) for entry in call)
         refused = Counter(self._shard_of(entry) for entry in failed)
         slots: dict[int, float] = {}

@@ -11,6 +11,8 @@ import threading
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from producers.errors import LaneError
 from producers.held import Held
 from producers.intake import Due, Intake
@@ -20,7 +22,6 @@ from producers.put_records import NO_ANSWER, Answer, put_records
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
     from mypy_boto3_kinesis import KinesisClient
 
     from producers.ledger import LedgerWriter
@@ -160,13 +161,14 @@ class Lane:
         at = self._clock.now()
         shards: Counter[str] = Counter()
         sizes: dict[str, list[int]] = defaultdict(list)
-        delays: list[float] = []
+        dues: list[float] = []
         for place, (shard_id, sequence_number) in answer.placed.items():
             entry = call[place]
             self._ledger.acknowledge(entry, shard_id, sequence_number, at)
             shards[shard_id] += len(entry.positions)
             sizes[shard_id].append(len(entry.data))
-            delays += [now - due for due in entry.dues]
+            if self._paced:
+                dues += entry.dues
         refused: Counter[str] = Counter()
         for place, code in answer.failed.items():
             refused[code] += len(call[place].positions)
@@ -174,11 +176,11 @@ class Lane:
             self._measures.note_call(
                 now,
                 seconds=seconds,
-                acknowledged=len(delays),
+                acknowledged=shards.total(),
                 refused=refused,
                 bytes_acknowledged=sum(map(sum, sizes.values())),
                 records=len(answer.placed),
-                record_delay=delays if self._paced else (),
+                record_delay=now - np.array(dues),
                 shards=shards,
                 unanswered=NO_ANSWER in refused,
                 record_sizes=sizes,

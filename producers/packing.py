@@ -21,7 +21,6 @@ MAX_CALL_BYTES: Final = 5 * 1024 * 1024
 MAX_RECORD_BYTES: Final = 1024 * 1024
 AGGREGATE_BYTES: Final = 25 * 1024
 """Size of an aggregate where nothing else is asked: one PUT payload unit, the step in which Kinesis bills records."""
-OPENING, CLOSING = ord("{"), ord("}")
 
 
 @dataclass(slots=True)
@@ -101,25 +100,28 @@ class Packer:
     def _pack_lines(
         self, positions: Sequence[int], payloads: Sequence[bytes], keys: Sequence[str], dues: Sequence[float]
     ) -> list[Entry]:
+        # Once an event: the length of this loop is what an aggregating producer can send.
         slot_of, limit = self._slots.slot_of, self._limit
         entries: list[Entry] = []
         opened: dict[int, _Open] = {}
         for position, payload, key, due in zip(positions, payloads, keys, dues, strict=True):
             slot = slot_of(key)
             size = len(payload) + 1
-            shares = size > 2 and payload[0] == OPENING and payload[-1] == CLOSING and b"\n" not in payload
             current = opened.get(slot)
-            if current is not None and (not shares or current.size + size > limit):
-                entries.append(self._close(slot, opened.pop(slot)))
-                current = None
-            if current is None:
-                current = opened[slot] = _Open()
-            current.lines.append(payload)
-            current.positions.append(position)
-            current.dues.append(due)
-            current.size += size
-            if not shares:
-                entries.append(self._close(slot, opened.pop(slot)))
+            if payload[:1] == b"{" and payload[-1:] == b"}" and b"\n" not in payload:
+                if current is None:
+                    current = opened[slot] = _Open()
+                elif current.size + size > limit:
+                    entries.append(self._close(slot, current))
+                    current = opened[slot] = _Open()
+                current.lines.append(payload)
+                current.positions.append(position)
+                current.dues.append(due)
+                current.size += size
+            else:
+                if current is not None:
+                    entries.append(self._close(slot, opened.pop(slot)))
+                entries.append(self._close(slot, _Open([payload], [position], [due])))
         entries += [self._close(slot, current) for slot, current in opened.items()]
         return entries
 
