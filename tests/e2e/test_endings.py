@@ -42,10 +42,14 @@ def test_an_ended_demo_leaves_nothing(tmp_path: Path, ending: signal.Signals) ->
     command = [str(BIN / "listenlake"), "demo", "--state", str(state), "--events", "6000", "--rate", "200"]
     with log.open("w") as output:
         demo = subprocess.Popen(command, cwd=PROJECT, stdout=output, stderr=output, start_new_session=True)
-    wait_until(lambda: "records sent" in log.read_text(), seconds=180, what=f"the demo to send:\n{log.read_text()}")
-    assert len(processes_of(state)) > 3
-    record = json.loads((state / "cloud.json").read_text())
-    demo.send_signal(ending)
-    assert demo.wait(60) != 0
-    wait_until(lambda: not processes_of(state), seconds=60, what="every process to end")
-    assert not any(listens(record[name]) for name in ("port", "glue_port"))
+    try:
+        wait_until(lambda: "events acknowledged" in log.read_text(), seconds=180, what=f"a demo that sends: {log}")
+        assert len(processes_of(state)) > 3
+        record = json.loads((state / "cloud.json").read_text())
+        demo.send_signal(ending)
+        assert demo.wait(60) != 0
+        wait_until(lambda: not processes_of(state), seconds=60, what="every process to end")
+        assert not any(listens(record[name]) for name in ("port", "glue_port"))
+    finally:
+        demo.kill()  # Does nothing to a demo that has ended.
+        demo.wait()

@@ -87,6 +87,7 @@ class Sender:
                 "sequence_number": answer["SequenceNumber"],
                 "line": line,
                 "sent_at": sent_at,
+                "tries": 1,
                 "unanswered": 0,
                 "event_id": event_id,
                 "user_id": user,
