@@ -35,6 +35,9 @@ INGEST_JOB: Final = "ingest_listens"
 TRANSFORM_JOB: Final = "batch_transform"
 KPI_JOB: Final = "kpi_transformation"
 
+METRICS_NAMESPACE: Final = "Listenlake"
+"""Where CloudWatch keeps the metrics that the jobs' log lines declare; the one dimension, `job`, is a job's name."""
+
 
 def bucket_name(role: str, prefix: str) -> str:
     """Return the real name of the bucket with this role."""

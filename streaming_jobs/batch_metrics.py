@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-NAMESPACE: Final = "Listenlake"
+from lakehouse import layout
+
 _UNITS: Final = {"accepted": "Count", "rejected": "Count", "payload_bytes": "Bytes", "lag_seconds": "Seconds"}
 
 
@@ -49,6 +50,6 @@ def embedded(metrics: BatchMetrics, *, job: str, now: datetime) -> dict[str, Any
     for phase, seconds in metrics.seconds.items():
         values[f"{phase}_seconds"], units[f"{phase}_seconds"] = seconds, "Seconds"
     declared = [{"Name": name, "Unit": units[name]} for name in values]
-    directive = {"Namespace": NAMESPACE, "Dimensions": [["job"]], "Metrics": declared}
+    directive = {"Namespace": layout.METRICS_NAMESPACE, "Dimensions": [["job"]], "Metrics": declared}
     aws = {"Timestamp": int(now.timestamp() * 1_000), "CloudWatchMetrics": [directive]}
     return {"_aws": aws, "job": job, **values}
