@@ -1,6 +1,6 @@
 """Where everything lies: buckets by role, prefixes and keys.
 
-    lab3-raw                 users/ songs/ processed-streams/ bad-records/ archives/ checkpoints/
+    lab3-raw                 users/ songs/ processed-streams/ bad-records/ replays/ archives/ checkpoints/
     lab3-curated             transformed-data/latest/ transformed-data/archive/
     lab3-presentation-data   daily_listens/ top_genres/ logs/validation_metrics.csv
 
@@ -19,6 +19,7 @@ USERS_KEY: Final = "users/users.csv"
 SONGS_KEY: Final = "songs/songs.csv"
 PROCESSED: Final = "processed-streams/"
 BAD_RECORDS: Final = "bad-records/"
+REPLAYS: Final = "replays/"
 ARCHIVES: Final = "archives/"
 INGEST_CHECKPOINT: Final = "checkpoints/ingest_listens/"
 INGEST_PROGRESS: Final = "checkpoints/ingest_listens/kinesis/"

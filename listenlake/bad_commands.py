@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lakehouse.bad_records import BadRecord, Selection, group_records
+from lakehouse.bad_records import BadRecord, Group, Selection, group_records
 from listenlake.bad_fix import CASTS, Fix
 from listenlake.bad_replay import BadRecordStore
 from listenlake.connection import connect
@@ -50,18 +50,7 @@ def register(app: typer.Typer, console: Console) -> None:
         if as_json:
             typer.echo(_to_json({"groups": [dataclasses.asdict(group) for group in groups]}))
             return
-        table = Table("fingerprint", "reason", "message", "records", "replayed", "first seen", "last seen")
-        for one in groups:
-            table.add_row(
-                one.fingerprint,
-                one.reason,
-                one.message,
-                f"{one.records:,}",
-                f"{one.replayed:,}",
-                _moment(one.first_seen),
-                _moment(one.last_seen),
-            )
-        console.print(table)
+        console.print(_as_table(groups))
 
     @bad.command()
     def show(
@@ -95,6 +84,7 @@ def register(app: typer.Typer, console: Console) -> None:
         default: Annotated[list[str] | None, typer.Option(metavar="FIELD=VALUE", help="Where it is absent.")] = None,
         constant: Annotated[list[str] | None, typer.Option(metavar="FIELD=VALUE", help="In every event.")] = None,
         force: Annotated[bool, typer.Option("--force", help="Send also what was rejected again and again.")] = False,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")] = False,
         state: State = DEFAULT_STATE,
         as_json: AsJson = False,
     ) -> None:
@@ -106,13 +96,21 @@ def register(app: typer.Typer, console: Console) -> None:
         if selection == Selection():
             raise typer.BadParameter("name what to replay: --reason, --fingerprint, --since or --until")
         fix = Fix.parse(rename=rename or [], cast=cast or [], default=default or [], constant=constant or [])
-        replay_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
-        outcome = _open(state).replay(selection, fix, replay_id=replay_id, force=force)
+        store, groups = _open(state), None
+        if dry_run:
+            outcome, groups = store.preview(selection, fix, force=force)
+        else:
+            replay_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+            outcome = store.replay(selection, fix, replay_id=replay_id, force=force)
+        facts = dataclasses.asdict(outcome)
         if as_json:
-            typer.echo(_to_json(dataclasses.asdict(outcome)))
+            told = {} if groups is None else {"groups": [dataclasses.asdict(group) for group in groups]}
+            typer.echo(_to_json(facts | told))
             return
-        for name, value in dataclasses.asdict(outcome).items():
+        for name, value in facts.items():
             console.print(f"{name.replace('_', ' '):16} {value}", highlight=False)
+        if groups:
+            console.print(_as_table(groups))
 
 
 def _open(state: Path) -> BadRecordStore:
@@ -145,6 +143,14 @@ def _describe(record: BadRecord, *, payload: bool) -> dict[str, Any]:
         "source_batch": record.source_batch,
     }
     return shown | ({"payload": record.data.decode(errors="backslashreplace")} if payload else {})
+
+
+def _as_table(groups: list[Group]) -> Table:
+    table = Table("fingerprint", "reason", "message", "records", "replayed", "first seen", "last seen")
+    for one in groups:
+        seen = (_moment(one.first_seen), _moment(one.last_seen))
+        table.add_row(one.fingerprint, one.reason, one.message, f"{one.records:,}", f"{one.replayed:,}", *seen)
+    return table
 
 
 def _moment(value: datetime | None) -> str:

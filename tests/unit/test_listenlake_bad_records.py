@@ -74,11 +74,18 @@ class Lake:
         return self.store(kinesis).replay(selection, fix, replay_id=f"r{self.replays}", force=force)
 
     def sent(self) -> list[bytes]:
+        return [record["Data"] for record in self.records()[1]]
+
+    def places(self) -> list[tuple[str, str]]:
+        shard, records = self.records()
+        return [(shard, record["SequenceNumber"]) for record in records]
+
+    def records(self) -> tuple[str, list[Any]]:
         [shard] = self.kinesis.list_shards(StreamName=STREAM)["Shards"]
         iterator = self.kinesis.get_shard_iterator(
             StreamName=STREAM, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
         )["ShardIterator"]
-        return [record["Data"] for record in self.kinesis.get_records(ShardIterator=iterator)["Records"]]
+        return shard["ShardId"], self.kinesis.get_records(ShardIterator=iterator)["Records"]
 
 
 @pytest.fixture
@@ -173,6 +180,7 @@ def test_a_group_replayed_twice_is_sent_once_fixed_and_recorded(lake: Lake) -> N
     body = json.loads(lake.s3.get_object(Bucket=lake.bucket, Key="replays/r1/000000.json")["Body"].read())
     assert (body["replayed_at"], body["fix"]["renames"]) == (NOW.isoformat(), [["userId", "user_id"]])
     assert [entry["position"][2] for entry in body["records"]] == ["0", "1", "2"]
+    assert [entry["became"] for entry in body["records"]] == [[STREAM, *place, 1] for place in lake.places()]
 
 
 def test_bytes_that_are_no_utf8_are_sent_as_they_came(lake: Lake) -> None:
@@ -215,9 +223,8 @@ class RefusingKinesis:
         if not self.refusals:
             return self.client.put_records(StreamName=StreamName, Records=Records)
         self.refusals -= 1
-        if taken := Records[:-1]:
-            self.client.put_records(StreamName=StreamName, Records=taken)
-        return {"Records": [{} for _ in taken] + [{"ErrorCode": "ProvisionedThroughputExceededException"}]}
+        taken = self.client.put_records(StreamName=StreamName, Records=Records[:-1])["Records"] if Records[1:] else []
+        return {"Records": [*taken, {"ErrorCode": "ProvisionedThroughputExceededException"}]}
 
 
 def test_only_refused_records_are_sent_again(lake: Lake) -> None:
@@ -227,10 +234,24 @@ def test_only_refused_records_are_sent_again(lake: Lake) -> None:
 
 
 def test_what_was_not_taken_is_not_recorded_as_sent(lake: Lake) -> None:
-    lake.put(*[line(n % 60, "x" * 10, sequence_number=str(n)) for n in range(501)])
+    lake.put(*[line(n % 60, f"x{n}", sequence_number=str(n)) for n in range(501)])
     with pytest.raises(ReplayError):
         lake.replay(Selection(reason="missing_field"), kinesis=RefusingKinesis(lake.kinesis, PUT_TRIES))
-    assert lake.replay(Selection(reason="missing_field")).sent == 501
+    assert len(lake.sent()) == 499, "one of the first call was refused, the second was not tried"
+    assert lake.replay(Selection(reason="missing_field")).sent == 2
+    assert sorted(lake.sent()) == sorted(f"x{n}".encode() for n in range(501))
+
+
+def test_a_dry_run_says_what_a_replay_then_does_and_does_nothing(lake: Lake) -> None:
+    lake.put(*[line(n, event(n)) for n in range(3)], line(3, "{"), line(4, "{", reason="invalid_json", message="m"))
+    lake.replay(Selection(until=BadRecord.from_json(line(1, "")).arrived_at), RENAMED)
+    before = lake.s3.list_objects_v2(Bucket=lake.bucket)["KeyCount"], lake.sent()
+    told, groups = lake.store().preview(Selection(reason="missing_field"), RENAMED)
+    assert (lake.s3.list_objects_v2(Bucket=lake.bucket)["KeyCount"], lake.sent()) == before
+    assert (told.selected, told.sent, told.already_replayed, told.unfixable, told.dry_run) == (4, 2, 1, 1, True)
+    assert [(group.reason, group.records) for group in groups] == [("missing_field", 2)]
+    done = lake.replay(Selection(reason="missing_field"), RENAMED)
+    assert (done.selected, done.sent, done.already_replayed, done.unfixable) == (4, 2, 1, 1)
 
 
 def test_the_commands_show_a_payload_only_when_asked(
@@ -251,6 +272,8 @@ def test_the_commands_show_a_payload_only_when_asked(
     assert "payload" not in call("show", name)["records"][0]
     assert call("show", name, "--payload")["records"][0]["payload"] == event(1)
     fix = ("--rename", "userId=user_id", "--cast", "user_id=integer")
+    [preview] = call("replay", "--fingerprint", name, *fix, "--dry-run")["groups"]
+    assert (preview["fingerprint"], preview["records"], lake.sent()) == (name, 1, [])
     assert [call("replay", "--fingerprint", name, *fix)["sent"] for _ in range(2)] == [1, 0]
     assert call("list")["groups"][0]["replayed"] == 1
     assert CliRunner().invoke(app, ["bad", "replay", "--state", str(tmp_path)]).exit_code == 2
