@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from batch_jobs.archiving import COPY_THREADS, Archive, quarantine
+from batch_jobs.breaker import Breaker
 from batch_jobs.dimensions import read_songs, read_users
 from batch_jobs.enrichment import ACCEPTED, DUPLICATE, curated_listens, with_dimensions, with_outcome
 from batch_jobs.inputs import read_by_hand, read_micro_batches, union
@@ -58,14 +59,19 @@ def run(run: Run[TransformSettings]) -> None:
 
 
 def transform(run: Run[TransformSettings], manifests: list[Manifest]) -> None:
-    """Merge batches and write their rejects; afterwards each carries its marker."""
+    """Merge batches and write their rejects; afterwards each carries its marker.
+
+    Raises:
+        BreakerError: Too much of the input is rejected; nothing was merged.
+    """
     bucket = run.settings.raw_bucket
+    breaker = Breaker(rate=run.settings.breaker_rate, minimum=run.settings.breaker_minimum)
     with run.report.phase("dimensions"):
         users, songs = read_users(run.spark, run.s3, bucket), read_songs(run.spark, run.s3, bucket)
         replace_malformed_rows(run.s3, bucket, "users", users)
         replace_malformed_rows(run.s3, bucket, "songs", songs)
     with run.report.phase("read"):
-        listens = _read(run, manifests)
+        listens, unreadable = _read(run, manifests)
         received = _rows_by_date(listens)
         dates = [day for day in received if day is not None]
     uri = layout.uri(run.settings.curated_bucket, layout.LATEST)
@@ -76,6 +82,7 @@ def transform(run: Run[TransformSettings], manifests: list[Manifest]) -> None:
     try:
         with run.report.phase("enrich"):
             counts = _count_outcomes(outcomes, expected=sum(received.values()))
+        breaker.check(manifests, counts)
         if counts.get(ACCEPTED):
             with run.report.phase("merge"):
                 run.lease.check()
@@ -84,6 +91,8 @@ def transform(run: Run[TransformSettings], manifests: list[Manifest]) -> None:
         run.boundaries.passed("merged")
         with run.report.phase("rejects"):
             replace_rejects(run.s3, bucket, outcomes, [manifest.id.path for manifest in manifests])
+            for manifest in unreadable:
+                quarantine(run.s3, bucket, manifest)
         run.boundaries.passed("rejects_written")
     finally:
         outcomes.unpersist()
@@ -98,6 +107,7 @@ def transform(run: Run[TransformSettings], manifests: list[Manifest]) -> None:
         table_version=version,
         batches_merged=len(manifests),
         batches=[manifest.id.path for manifest in manifests],
+        unreadable_files=[manifest.files[0].key for manifest in unreadable],
     )
 
 
@@ -110,19 +120,20 @@ def _already_merged(run: Run[TransformSettings], archive: Archive, pending: list
     return [manifest for manifest in pending if manifest.id not in waiting]
 
 
-def _read(run: Run[TransformSettings], manifests: list[Manifest]) -> DataFrame:
+def _read(run: Run[TransformSettings], manifests: list[Manifest]) -> tuple[DataFrame, list[Manifest]]:
+    """Return one row per delivery of these batches, and the batches that are a file that can't be read."""
     bucket = run.settings.raw_bucket
     micro_batches = [manifest for manifest in manifests if manifest.id.generation != BY_HAND]
     frames = [read_micro_batches(run.spark, bucket, micro_batches)]
+    unreadable = []
     for manifest in manifests:
         if manifest.id.generation == BY_HAND:
             frame = read_by_hand(run.spark, run.s3, bucket, manifest)
             if frame is None:
-                quarantine(run.s3, bucket, manifest)
-                run.report.facts.setdefault("unreadable_files", []).append(manifest.files[0].key)
+                unreadable.append(manifest)
             else:
                 frames.append(frame)
-    return union(frames)
+    return union(frames), unreadable
 
 
 def _rows_by_date(listens: DataFrame) -> dict[date | None, int]:

@@ -4,6 +4,7 @@
     ├── SettingsError            a setting is missing or malformed (exit code 2)
     ├── DimensionError           users.csv or songs.csv can't be used (`batch_jobs.dimensions`)
     ├── BalanceError             rows went missing or were multiplied (`batch_jobs`)
+    ├── BreakerError             too much of the input was rejected (`batch_jobs.breaker`)
     ├── ServingError             another Delta table is in the place of the one served (`batch_jobs.serving`)
     ├── DeltaLogError            a Delta log has a hole (`lakehouse.delta_log`)
     ├── LeaseError
@@ -64,3 +65,7 @@ class SourceError(ListenlakeError):
 
 class BalanceError(ListenlakeError):
     """Rows that went in don't equal the rows accounted for."""
+
+
+class BreakerError(ListenlakeError):
+    """Too much of a run's input was rejected. The trigger knows it by its name and parks the request at once."""

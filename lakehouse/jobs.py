@@ -88,7 +88,8 @@ def run_job(
 
     Returns:
         0 when the work is done, 1 when it failed with a message, 2 when the settings are wrong. An error that nobody
-        foresaw is raised, with its trace.
+        foresaw is raised, with its trace; under Glue every error is, because Glue takes a run's `ErrorMessage` from
+        what is raised and makes nothing more of an exit code than `SystemExit: 1`.
     """
     log.configure()
     try:
@@ -96,6 +97,8 @@ def run_job(
         _run_under_lease(settings, run, run_id=_run_id(arguments))
     except ListenlakeError as error:
         logger.error(str(error), extra={"job": settings_type.program, "error": type(error).__name__})
+        if _glue_run_id(arguments):
+            raise
         return error.exit_code
     return 0
 
@@ -133,5 +136,8 @@ def _run_under_lease(settings: S, run: Callable[[Run[S]], None], *, run_id: str)
 
 def _run_id(arguments: Sequence[str]) -> str:
     """Glue hands the id of its run over; any other way of starting gets an id of its own."""
-    given = [value for name, value in pairwise(arguments) if name == "--JOB_RUN_ID"]
-    return given[0] if given else f"run-{uuid.uuid4().hex[:12]}"
+    return _glue_run_id(arguments) or f"run-{uuid.uuid4().hex[:12]}"
+
+
+def _glue_run_id(arguments: Sequence[str]) -> str:
+    return next((value for name, value in pairwise(arguments) if name == "--JOB_RUN_ID"), "")

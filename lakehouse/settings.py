@@ -173,6 +173,8 @@ class TransformSettings(BatchSettings):
         default="all",
         choices=("transform", "archive", "all", "maintain"),
     )
+    breaker_rate: float = setting("share of the input, 0 to 1, above which rejects stop the run", default=0.2)
+    breaker_minimum: int = setting("events of input below which the share says nothing", default=1_000)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,10 +153,18 @@ def ingest(
 
 @app.command()
 def transform(
-    *, state: State = DEFAULT_STATE, step: Annotated[str, typer.Option(help="transform, archive or all.")] = "all"
+    *,
+    state: State = DEFAULT_STATE,
+    step: Annotated[str, typer.Option(help="transform, archive, all or maintain.")] = "all",
+    breaker_rate: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the input above which rejects stop the run.")
+    ] = None,
 ) -> None:
     """Merge and archive what waits, now. Example: listenlake transform --step archive."""
-    run_to_end(console, Pipeline(connect(state)), layout.TRANSFORM_JOB, {"--step": step})
+    arguments = {"--step": step}
+    if breaker_rate is not None:
+        arguments["--breaker_rate"] = str(breaker_rate)
+    run_to_end(console, Pipeline(connect(state)), layout.TRANSFORM_JOB, arguments)
 
 
 @kpis_app.command("run")

@@ -59,13 +59,13 @@ class Counters:
             only_if="requested >= :generation AND (attribute_not_exists(succeeded) OR succeeded < :generation)",
         )
 
-    def fail(self, request: Request, generation: int, *, run_id: str) -> None:
-        """Count the failure of one run, once, and only while its generation is not done."""
+    def fail(self, request: Request, generation: int, *, run_id: str, times: int = 1) -> None:
+        """Count the failure of one run, once, as `times` failures, and only while its generation is not done."""
         self._update(
             request,
-            "ADD failures :one, failed_runs :runs",
+            "ADD failures :times, failed_runs :runs",
             {
-                ":one": {"N": "1"},
+                ":times": {"N": str(times)},
                 ":runs": {"SS": [run_id]},
                 ":run": {"S": run_id},
                 ":generation": {"N": str(generation)},

@@ -20,6 +20,7 @@ Failures: a failed run counts once. A new hint starts a request that has failed 
 row, because new data, or a fault that has passed, may be what repairs it; from `max_failures` on the request is parked
 and hints only count. The end of a failed or stopped run never restarts its own request: the next hint or the sweep
 does, and the other requests of that job wait likewise if they have failed before.
+A run that its breaker has stopped parks its request at once: the same input would stop the next run as well.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from lakehouse.errors import BreakerError
 from lambdas.start_jobs.messages import Outcome, Request, RunEnded
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Plan:
         ask: Requests to count, each with the run that caused it, for which it is counted once (empty: always).
         succeeded: A request and the generation now known to be done.
         failed: A request and the generation that failed; counted once per run.
+        park: Whether that failure parks the request, however few there were before.
         wake: Requests to start if they are outstanding, in this order.
         retry: Whether a request that has failed may start now.
     """
@@ -54,6 +57,7 @@ class Plan:
     ask: tuple[tuple[Request, str], ...] = ()
     succeeded: tuple[Request, int] | None = None
     failed: tuple[Request, int] | None = None
+    park: bool = False
     wake: tuple[Request, ...] = ()
     retry: bool = True
 
@@ -68,7 +72,7 @@ def plan_sweep(*, unrequested_input: bool) -> Plan:
     return Plan(ask=((Request.BATCH_TRANSFORM, ""),) if unrequested_input else (), wake=tuple(Request))
 
 
-def plan_end(ended: RunEnded, arguments: Mapping[str, str]) -> Plan:
+def plan_end(ended: RunEnded, arguments: Mapping[str, str], error: str = "") -> Plan:
     """Account for the end of a run, then look again at every request of its job.
 
     The other requests of the job go first, so that a busy one can't starve them. A run that the trigger has not
@@ -78,12 +82,18 @@ def plan_end(ended: RunEnded, arguments: Mapping[str, str]) -> Plan:
     Args:
         ended: The event.
         arguments: The arguments of that run.
+        error: Its error message; empty when it has none.
     """
     request, generation = _identify(ended.job, arguments)
     others = tuple(other for other in Request if other.job == ended.job and other is not request)
     if ended.outcome is not Outcome.SUCCEEDED:
         failed = ended.outcome is Outcome.FAILED and generation is not None
-        return Plan(failed=(request, generation or 0) if failed else None, wake=others, retry=False)
+        return Plan(
+            failed=(request, generation or 0) if failed else None,
+            park=BreakerError.__name__ in error,
+            wake=others,
+            retry=False,
+        )
     following = (request.follow_up,) if request.follow_up else ()
     return Plan(
         forgive=(request,) if generation is None else (),

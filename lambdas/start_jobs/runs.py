@@ -1,4 +1,4 @@
-"""Runs of Glue jobs: starting one, reading its arguments, finding whether one is alive.
+"""Runs of Glue jobs: starting one, reading its arguments and its error, finding whether one is alive.
 
 The job's maximum of one concurrent run is the mutex; Glue's run queuing must be off.
 """
@@ -43,10 +43,10 @@ class Runs:
             raise
         return started["JobRunId"]
 
-    def read_arguments(self, job: str, run_id: str) -> dict[str, str]:
-        """Return the arguments with which a run was started."""
+    def read_run(self, job: str, run_id: str) -> tuple[dict[str, str], str]:
+        """Return the arguments with which a run was started, and its error message (empty when it has none)."""
         run = self.client.get_job_run(JobName=job, RunId=run_id)["JobRun"]
-        return dict(run.get("Arguments", {}))
+        return dict(run.get("Arguments", {})), run.get("ErrorMessage") or ""
 
     def is_alive(self, job: str, *, other_than: str) -> bool:
         """Tell whether a run of `job` other than `other_than` is alive, so that its end is still to come."""

@@ -95,7 +95,7 @@ class Trigger:
                         self._report_parked(request)
                 return woken
             case RunEnded(job, run_id):
-                plan = decisions.plan_end(message, self.runs.read_arguments(job, run_id))
+                plan = decisions.plan_end(message, *self.runs.read_run(job, run_id))
                 woken = self._wake(self._count(plan, run_id=run_id))
                 self._insist(woken, ended_run=run_id)
                 return woken
@@ -116,7 +116,8 @@ class Trigger:
             self.counters.succeed(*plan.succeeded)
         if plan.failed:
             request, generation = plan.failed
-            self.counters.fail(request, generation, run_id=run_id)
+            times = self.max_failures if plan.park else 1
+            self.counters.fail(request, generation, run_id=run_id, times=times)
             failures = self.counters.read(request).failures
             logger.warning("run failed", extra={"request": str(request), "run": run_id, "failures": failures})
             if failures >= self.max_failures:

@@ -61,10 +61,10 @@ class FakeCounters:
         if item.succeeded < generation <= item.requested:
             item.succeeded, item.failures, item.failed_runs = generation, 0, frozenset()
 
-    def fail(self, request: Request, generation: int, *, run_id: str) -> None:
+    def fail(self, request: Request, generation: int, *, run_id: str, times: int = 1) -> None:
         item = self._access(request)
         if run_id not in item.failed_runs and item.succeeded < generation:
-            item.failures += 1
+            item.failures += times
             item.failed_runs |= {run_id}
 
     def forgive(self, request: Request) -> None:

@@ -128,6 +128,15 @@ def test_a_run_without_usable_wake_arguments_records_no_generation(arguments: di
     assert plan_end(RunEnded("batch_transform", "jr_1", Outcome.FAILED), arguments).failed is None
 
 
+def test_a_run_that_its_breaker_has_stopped_parks_its_request() -> None:
+    ended_run = RunEnded("batch_transform", "jr_1", Outcome.FAILED)
+    arguments = {"--wake_request": "batch_transform", "--wake_generation": "3"}
+    plan = plan_end(ended_run, arguments, "BreakerError: expected at most 20.0% of the input rejected")
+    assert (plan.failed, plan.park) == ((BATCH, 3), True)
+    assert not plan_end(ended_run, arguments, "BalanceError: expected 2").park
+    assert plan_end(ended_run, {}, "BreakerError: expected 0").failed is None
+
+
 def test_a_recompute_by_hand_forgives_the_recompute_only() -> None:
     ended_run = RunEnded("kpi_transformation", "jr_1", Outcome.SUCCEEDED)
     assert plan_end(ended_run, {"--mode": "recompute"}).forgive == (RECOMPUTE,)

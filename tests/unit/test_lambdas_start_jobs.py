@@ -363,6 +363,22 @@ def test_a_request_is_parked_after_three_failures_until_an_operator_asks(
     assert pipeline.counts(BATCH).failures == 0
 
 
+def test_a_run_that_its_breaker_has_stopped_is_parked_at_once_until_a_run_by_hand_succeeds(pipeline: Pipeline) -> None:
+    pipeline.send(pipeline.put_batch(1))
+    pipeline.glue.runs["jr_1"]["ErrorMessage"] = "BreakerError: expected at most 20.0% of the input rejected; found …"
+    stopped = pipeline.end("jr_1", "FAILED")
+    pipeline.send(stopped)
+    pipeline.send(stopped, pipeline.put_batch(2))
+    assert pipeline.ask("sweep")["batch_transform"] == {"outcome": "parked"}
+    assert pipeline.counts(BATCH) == Counts(requested=2, succeeded=0, failures=3)
+    assert pipeline.started(TRANSFORM_JOB) == ["1"]
+    by_hand = pipeline.glue.start_job_run(JobName=TRANSFORM_JOB, Arguments={"--breaker_rate": "0.9"})["JobRunId"]
+    pipeline.consume()
+    pipeline.send(pipeline.end(by_hand))
+    assert pipeline.counts(BATCH) == Counts(requested=2, succeeded=2, failures=0)
+    assert pipeline.started(KPI_JOB)
+
+
 def test_a_stopped_run_is_no_failure_and_waits_for_the_sweep(pipeline: Pipeline) -> None:
     pipeline.send(pipeline.put_batch())
     assert pipeline.send(pipeline.end("jr_1", "STOPPED")) == []

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar, cast
 
+from lakehouse.errors import BreakerError
 from lambdas.start_jobs.decisions import WAKE_GENERATION, WAKE_REQUEST, Counts
 from lambdas.start_jobs.messages import Ask, Message, Outcome, Request, RunEnded, Sweep
 from lambdas.start_jobs.trigger import SlotNotFreeError
 from tests.unit.fake_counters import FakeCounters, Item
-from tests.unit.trigger_world import Budget, Call, Run, State
+from tests.unit.trigger_world import BY_HAND, Budget, Call, Run, State
 
 MAX_INVOCATIONS: Final = 2
 MAX_STATES: Final = 400_000
@@ -61,10 +62,12 @@ class Access:
 
         return self._answer(start)
 
-    def read_arguments(self, _job: str, run_id: str) -> dict[str, str]:
+    def read_run(self, _job: str, run_id: str) -> tuple[dict[str, str], str]:
         # Never changes, so it is no step of its own.
         run = self.state.runs[int(run_id)]
-        return {WAKE_REQUEST: str(run.request), WAKE_GENERATION: str(run.generation)}
+        if run.generation == BY_HAND:
+            return {}, run.error
+        return {WAKE_REQUEST: str(run.request), WAKE_GENERATION: str(run.generation)}, run.error
 
     def is_alive(self, job: str, *, other_than: str) -> bool:
         return self._answer(
@@ -95,8 +98,8 @@ class Access:
     def succeed(self, request: Request, generation: int) -> None:
         self._count(lambda counters: counters.succeed(request, generation))
 
-    def fail(self, request: Request, generation: int, *, run_id: str) -> None:
-        self._count(lambda counters: counters.fail(request, generation, run_id=run_id))
+    def fail(self, request: Request, generation: int, *, run_id: str, times: int = 1) -> None:
+        self._count(lambda counters: counters.fail(request, generation, run_id=run_id, times=times))
 
     def forgive(self, request: Request) -> None:
         self._count(lambda counters: counters.forgive(request))
@@ -125,9 +128,9 @@ def run_on(state: State, number: int) -> Iterator[State]:
         yield state.with_run(number, run._replace(state="LISTED", read=read))
         return
 
-    def end(after: State, outcome: Outcome) -> State:
+    def end(after: State, outcome: Outcome, error: str = "") -> State:
         ended = RunEnded(run.request.job, str(number), outcome)
-        return after.with_run(number, run._replace(state=str(outcome), read=frozenset())).sent(ended)
+        return after.with_run(number, run._replace(state=str(outcome), read=frozenset(), error=error)).sent(ended)
 
     merged = state._replace(served=state.served | run.read)
     archived = merged
@@ -138,6 +141,8 @@ def run_on(state: State, number: int) -> Iterator[State]:
     if state.budget.failures:
         # A crash before the merge, between merge and archive, and after everything.
         yield from (end(after.spent(failures=1), Outcome.FAILED) for after in {state, merged, archived})
+    if state.budget.breakers and run.request is BATCH and run.generation != BY_HAND:
+        yield end(state.spent(breakers=1), Outcome.FAILED, BreakerError.__name__)
 
 
 def moves(state: State, design: Design) -> Iterator[State]:
@@ -191,9 +196,12 @@ def explore(design: Design, *, files: int, budget: Budget) -> int:
         if not following:
             if state.served == frozenset(range(1, files + 1)) and not state.pending:
                 continue
-            if not state.budget.sweeps:
+            if state.budget.sweeps:
+                following = [state.sent(Sweep()).spent(sweeps=1)]
+            elif any(run.error for run in state.runs):
+                following = [state._replace(runs=(*state.runs, Run(BATCH, BY_HAND)))]
+            else:
                 raise LostFileError(state)
-            following = [state.sent(Sweep()).spent(sweeps=1)]
         fresh = [one for one in dict.fromkeys(following) if one not in seen]
         seen.update(fresh)
         open_states += fresh

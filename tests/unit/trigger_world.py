@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from lambdas.start_jobs.messages import Message, Request
 
+BY_HAND: Final = -1
+
 
 class Run(NamedTuple):
-    """A run of a job: `STARTED`, `LISTED`, or how it ended."""
+    """A run of a job: `STARTED`, `LISTED`, or how it ended. One started by hand has the generation `BY_HAND`."""
 
     request: Request
     generation: int
     state: str = "STARTED"
     read: frozenset[int] = frozenset()
+    error: str = ""
 
     @property
     def is_alive(self) -> bool:
@@ -24,7 +27,8 @@ class Budget(NamedTuple):
     """How much trouble there still may be.
 
     A preemption is a step of a message, a run or another invocation while one is between two of its own steps; the
-    arrival of a file costs nothing.
+    arrival of a file costs nothing. Of runs that a breaker has stopped, somebody takes notice when all is at rest,
+    and starts one by hand that goes through.
     """
 
     preemptions: int = 2
@@ -33,6 +37,7 @@ class Budget(NamedTuple):
     crashes: int = 0
     failures: int = 0
     sweeps: int = 0
+    breakers: int = 0
 
 
 class Call(NamedTuple):
