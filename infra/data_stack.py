@@ -28,7 +28,7 @@ class DataStack(Stack):
             bucket_name=places.raw_bucket,
             removal=removal,
             announces_objects=True,
-            expires={layout.BAD_RECORDS: Duration.days(90)},
+            expires={layout.BAD_RECORDS: Duration.days(layout.BAD_RECORDS_KEPT.days)},
         ).bucket
         self.curated = LakeBucket(self, "Curated", bucket_name=places.curated_bucket, removal=removal).bucket
         self.presentation = LakeBucket(

@@ -9,6 +9,7 @@ The real bucket names carry a settable prefix, because S3 names are global.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 RAW_ROLE: Final = "lab3-raw"
@@ -19,6 +20,7 @@ USERS_KEY: Final = "users/users.csv"
 SONGS_KEY: Final = "songs/songs.csv"
 PROCESSED: Final = "processed-streams/"
 BAD_RECORDS: Final = "bad-records/"
+BAD_RECORDS_KEPT: Final = timedelta(days=90)
 REPLAYS: Final = "replays/"
 ARCHIVES: Final = "archives/"
 INGEST_CHECKPOINT: Final = "checkpoints/ingest_listens/"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from lakehouse.control import CONSUMED, Progress
+from listenlake.audit.account import take_account
 from listenlake.audit.checks import STAGES, find
-from listenlake.audit.deliveries import load_acknowledged, load_ingested, load_rejects
+from listenlake.audit.deliveries import list_batches, load_acknowledged, load_ingested
 from listenlake.audit.kpi_rows import load_curated, load_items, load_kpis
+from listenlake.audit.rejects import load_enrichment_rejects, load_ingest_rejects, load_replays
 from listenlake.audit.report import AuditReport
 from listenlake.audit.schema import prepare
 
@@ -22,13 +25,16 @@ if TYPE_CHECKING:
     from lakehouse.settings import Places
 
 
-def audit(s3: S3Client, dynamodb: DynamoDBClient, places: Places, *, records: pa.Table | None = None) -> AuditReport:
+def audit(
+    s3: S3Client, dynamodb: DynamoDBClient, places: Places, *, now: datetime, records: pa.Table | None = None
+) -> AuditReport:
     """Audit a pipeline at rest.
 
     Args:
         s3: S3.
         dynamodb: DynamoDB.
         places: Names of the buckets and tables.
+        now: The time, which says whose rejects may have expired.
         records: `Truth.records` of a producer's manifest. Without it nobody knows what was acknowledged, and the
             account begins with the row counts that the streaming job wrote into its manifests.
 
@@ -40,8 +46,12 @@ def audit(s3: S3Client, dynamodb: DynamoDBClient, places: Places, *, records: pa
         prepare(connection)
         if records is not None:
             load_acknowledged(connection, records)
-        findings = load_ingested(connection, s3, places.raw_bucket)
-        load_rejects(connection, s3, places.raw_bucket)
+        bucket = places.raw_bucket
+        batches = list_batches(s3, bucket, now=now)
+        findings = load_ingested(connection, s3, bucket, batches)
+        findings += load_ingest_rejects(connection, s3, bucket, batches)
+        load_enrichment_rejects(connection, s3, bucket)
+        load_replays(connection, s3, bucket)
         load_curated(connection, s3, places.curated_bucket, Progress(dynamodb, places.control_table).read(CONSUMED))
         load_kpis(connection, s3, places.presentation_bucket)
         load_items(connection, dynamodb, places)
@@ -52,5 +62,5 @@ def audit(s3: S3Client, dynamodb: DynamoDBClient, places: Places, *, records: pa
             if name != "acknowledged" or records is not None
             for rows, total in connection.execute(query).fetchall()
         ]
-        [(in_flight,)] = connection.execute("SELECT count(*) FROM ingested WHERE pending").fetchall()
-    return AuditReport(stages, findings, int(in_flight), round(time.monotonic() - began, 3))
+        account = take_account(connection)
+    return AuditReport(stages, account, findings, round(time.monotonic() - began, 3))

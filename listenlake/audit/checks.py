@@ -22,9 +22,11 @@ SELECT minute, id FROM (
 _MERGEABLE: Final = """
 SELECT DISTINCT minute, id FROM ingested
 WHERE id IN (SELECT id FROM curated WHERE is_latest)
-    OR (NOT pending AND id NOT IN (SELECT id FROM enrichment_rejects))
+    OR (NOT pending AND NOT expired AND place NOT IN (SELECT place FROM enrichment_rejects))
 """
-"""Listens that must be curated: of batches that are merged, each once, unless it was rejected."""
+"""Listens that must be curated: of batches that are merged, each once, unless every delivery was rejected.
+
+Of an old batch that can no longer be told: what is not curated may have been rejected."""
 
 _REJECTED: Final = """
 SELECT minute, id FROM acknowledged JOIN ingest_rejects USING (place) WHERE acknowledged.rejected

@@ -1,12 +1,13 @@
-"""What was delivered: the producer's acknowledgements, the batches as their manifests account for them, the rejects."""
+"""What was delivered: the producer's acknowledgements, and the batches as their manifests account for them."""
 
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ from lakehouse import layout
 from lakehouse.batches import BY_HAND, READ_THREADS, Manifest, list_files, list_pending, list_transformed, read_manifest
 from lakehouse.events import INGEST_REASONS
 from listenlake.audit.report import Finding
-from listenlake.audit.schema import ID, MINUTE, PLACE
+from listenlake.audit.schema import ID, MINUTE, PLACE, SEQUENCE
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,26 +44,65 @@ def load_acknowledged(connection: duckdb.DuckDBPyConnection, records: pa.Table) 
     connection.unregister("records")
 
 
-def load_ingested(connection: duckdb.DuckDBPyConnection, s3: S3Client, bucket: str) -> list[Finding]:
-    """Fill `ingested` from the files that manifests name, one batch at a time, waiting or archived.
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A committed batch.
 
-    Returns:
-        Batches whose files are gone or hold other numbers of rows than their manifest says.
+    Attributes:
+        manifest: What belongs to it.
+        is_pending: It is not merged yet.
+        is_archived: Its files lie in the archive.
+        is_expired: It is so old that its rejects may be gone.
     """
+
+    manifest: Manifest
+    is_pending: bool
+    is_archived: bool
+    is_expired: bool
+
+    def note_missing(self, connection: duckdb.DuckDBPyConnection, rows: int) -> None:
+        """Count rows that the manifest names and no file holds."""
+        connection.execute("INSERT INTO missing VALUES (?, ?)", [self.is_expired, rows])
+
+
+def list_batches(s3: S3Client, bucket: str, *, now: datetime) -> list[Batch]:
+    """Return every committed batch, waiting or archived."""
     merged = list_transformed(s3, bucket)
     waiting = [(one, one.id.transformed_key not in merged, False) for one in list_pending(s3, bucket)]
     seen = {manifest.id for manifest, _, _ in waiting}
     keys = [file.key for file, _ in list_files(s3, bucket, layout.ARCHIVES) if file.key.endswith("/" + layout.MANIFEST)]
     with ThreadPoolExecutor(READ_THREADS) as pool:
         archived = [one for one in pool.map(lambda key: read_manifest(s3, bucket, key), keys) if one]
-    batches = waiting + [(one, False, True) for one in archived if one.id not in seen]
+    found = waiting + [(one, False, True) for one in archived if one.id not in seen]
+    return [
+        Batch(
+            manifest=manifest,
+            is_pending=is_pending,
+            is_archived=is_archived,
+            is_expired=now - manifest.committed_at >= layout.BAD_RECORDS_KEPT,
+        )
+        for manifest, is_pending, is_archived in found
+    ]
+
+
+def load_ingested(
+    connection: duckdb.DuckDBPyConnection, s3: S3Client, bucket: str, batches: Iterable[Batch]
+) -> list[Finding]:
+    """Fill `ingested` from the files that manifests name, one batch at a time.
+
+    Returns:
+        Batches whose files are gone or hold other numbers of rows than their manifest says.
+    """
     findings = []
-    for manifest, pending, is_archived in batches:
-        rows = _load_batch(connection, s3, bucket, manifest, pending=pending, is_archived=is_archived)
+    for batch in batches:
+        manifest = batch.manifest
+        rows = _load_batch(connection, s3, bucket, batch)
         if manifest.rows is not None and rows != manifest.rows:
+            if rows < manifest.rows:
+                batch.note_missing(connection, manifest.rows - rows)
             findings.append(
                 Finding(
-                    stage="archives" if is_archived else INGESTED,
+                    stage="archives" if batch.is_archived else INGESTED,
                     at=f"{manifest.committed_at:%Y-%m-%dT%H:%M}",
                     what="lost" if rows < manifest.rows else "doubled",
                     expected=f"{manifest.rows} rows by the manifest",
@@ -73,60 +113,25 @@ def load_ingested(connection: duckdb.DuckDBPyConnection, s3: S3Client, bucket: s
     return findings
 
 
-def load_rejects(connection: duckdb.DuckDBPyConnection, s3: S3Client, bucket: str) -> None:
-    """Fill `ingest_rejects` and `enrichment_rejects` from `bad-records/`."""
-    for job, load in ((layout.INGEST_JOB, _load_places), (layout.TRANSFORM_JOB, _load_rejected_listens)):
-        for file, _ in list_files(s3, bucket, f"{layout.BAD_RECORDS}{job}/generation="):
-            if file.key.endswith(".json"):
-                body = s3.get_object(Bucket=bucket, Key=file.key)["Body"]
-                load(connection, [json.loads(line) for line in body.iter_lines()])
+def note_reached(connection: duckdb.DuckDBPyConnection) -> None:
+    """Fill `reached` from the shards and sequence numbers of the registered `file`."""
+    connection.execute(f"INSERT INTO reached SELECT shard_id, max({SEQUENCE}) FROM file GROUP BY shard_id")
 
 
-def _load_places(connection: duckdb.DuckDBPyConnection, rejects: list[dict[str, Any]]) -> None:
-    rows = [{**{name: one[name] for name in _COLUMNS[4:]}, "line": one.get("line", 1)} for one in rejects]
-    places = pa.schema([("shard_id", pa.string()), ("sequence_number", pa.string()), ("line", pa.int32())])
-    connection.register("file", pa.Table.from_pylist(rows, places))
-    connection.execute(f"INSERT INTO ingest_rejects SELECT {PLACE} FROM file")
-    connection.unregister("file")
-
-
-def _load_rejected_listens(connection: duckdb.DuckDBPyConnection, rejects: list[dict[str, Any]]) -> None:
-    rows = [{name: payload.get(name) for name in _IDENTITY} for payload in map(_payload, rejects)]
-    texts = {"event_id": pa.string(), "user_id": pa.int64(), "track_id": pa.string(), "listen_time": pa.string()}
-    connection.register("file", pa.Table.from_pylist(rows, pa.schema(texts)))
-    connection.execute(
-        f"""INSERT INTO enrichment_rejects SELECT {ID}
-        FROM (SELECT * REPLACE (listen_time::TIMESTAMPTZ::TIMESTAMP AS listen_time) FROM file)
-        WHERE listen_time IS NOT NULL"""
-    )
-    connection.unregister("file")
-
-
-def _payload(reject: dict[str, Any]) -> dict[str, Any]:
-    return dict(json.loads(reject["payload"]))
-
-
-def _load_batch(
-    connection: duckdb.DuckDBPyConnection,
-    s3: S3Client,
-    bucket: str,
-    manifest: Manifest,
-    *,
-    pending: bool,
-    is_archived: bool,
-) -> int:
-    found = 0
-    for table in _read_files(s3, bucket, manifest, is_archived=is_archived):
+def _load_batch(connection: duckdb.DuckDBPyConnection, s3: S3Client, bucket: str, batch: Batch) -> int:
+    manifest, found = batch.manifest, 0
+    for table in _read_files(s3, bucket, manifest, is_archived=batch.is_archived):
         found += len(table)
         connection.register("file", table)
         line = "coalesce(line, 1)" if "line" in table.column_names else "1"
         connection.execute(
-            f"""INSERT INTO ingested SELECT $generation, $pending, {PLACE}, {MINUTE}, {ID}
+            f"""INSERT INTO ingested SELECT $generation, $pending, $expired, {PLACE}, {MINUTE}, {ID}
             FROM (SELECT {", ".join(_COLUMNS[:3])}, listen_time::TIMESTAMPTZ::TIMESTAMP AS listen_time,
                 shard_id, sequence_number, {line} AS line FROM file)
             WHERE listen_time IS NOT NULL AND user_id IS NOT NULL AND track_id IS NOT NULL""",
-            {"generation": manifest.id.generation, "pending": pending},
+            {"generation": manifest.id.generation, "pending": batch.is_pending, "expired": batch.is_expired},
         )
+        note_reached(connection)
         connection.unregister("file")
     return found
 

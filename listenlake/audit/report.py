@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from listenlake.audit.account import Account
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -42,31 +44,31 @@ class Finding:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """The whole account.
+    """All of it.
 
     Attributes:
         stages: Rows and the sum of id hashes of each stage, in the order of the data.
+        account: Events by what became of them; of those in flight no difference is made.
         findings: Every difference.
-        in_flight: Listens in batches that are not merged yet; no difference is made of them.
         seconds: How long it took.
     """
 
     stages: list[dict[str, Any]]
+    account: Account
     findings: list[Finding]
-    in_flight: int
     seconds: float
 
     @property
     def is_clean(self) -> bool:
-        """Tell whether nothing is lost, doubled or changed."""
-        return not self.findings
+        """Tell whether the account closes and nothing is lost, doubled or changed."""
+        return self.account.closes and not self.findings
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as one JSON object."""
         return {
             "clean": self.is_clean,
             "stages": self.stages,
+            "account": self.account.to_json(),
             "findings": [asdict(finding) for finding in self.findings],
-            "in_flight": self.in_flight,
             "seconds": self.seconds,
         }
