@@ -23,6 +23,8 @@ def build_app(configuration: Configuration, *, outdir: str | None = None) -> cdk
     name = f"Listenlake-{configuration.environment}"
     data = DataStack(app, f"{name}-Data", configuration=configuration)
     PipelineStack(app, f"{name}-Pipeline", configuration=configuration, data=data)
+    for tag, value in {"project": "listenlake", "environment": configuration.environment, **configuration.tags}.items():
+        cdk.Tags.of(app).add(tag, value)
     return app
 
 

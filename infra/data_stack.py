@@ -1,55 +1,80 @@
-"""Where data rests: three buckets, the stream, the control table and the two serving tables."""
+"""Where data rests: the key, the buckets, the stream, the control table and the two serving tables."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_kinesis as kinesis
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from infra.buckets import LakeBucket
+from infra.buckets import AccessLogBucket, LakeBucket, cool_down, expire
 from infra.configuration import Configuration
-from infra.tables import CONTROL, DAILY_LISTENS, TOP_GENRES, ServingTable
+from infra.lake_key import LakeKey
+from infra.tables import CONTROL, DAILY_LISTENS, TOP_GENRES, ServingTable, TableShape
 from lakehouse import layout
 from lakehouse.settings import Places
+
+ACCESS_LOGS_ROLE: Final = "lab3-access-logs"
 
 
 class DataStack(Stack):
     """Everything that outlives a deployment of code."""
 
     def __init__(self, scope: Construct, construct_id: str, *, configuration: Configuration, **options: Any) -> None:
-        super().__init__(scope, construct_id, **options)
+        promises = configuration.promises
+        super().__init__(scope, construct_id, termination_protection=promises.keeps_data, **options)
+        self._promises = promises
         places = Places.with_prefix(configuration.prefix)
-        removal = RemovalPolicy.RETAIN if configuration.retain else RemovalPolicy.DESTROY
-        self.raw = LakeBucket(
+        self.key = LakeKey(self, "Key", alias=f"{configuration.prefix}-listenlake", promises=promises).key
+        self.access_logs = AccessLogBucket(
             self,
+            "AccessLogs",
+            bucket_name=layout.bucket_name(ACCESS_LOGS_ROLE, configuration.prefix),
+            promises=promises,
+        ).bucket
+        self.raw = self._bucket(
             "Raw",
-            bucket_name=places.raw_bucket,
-            removal=removal,
+            places.raw_bucket,
+            [expire(layout.BAD_RECORDS, days=layout.BAD_RECORDS_KEPT.days), cool_down(layout.ARCHIVES)],
             announces_objects=True,
-            expires={layout.BAD_RECORDS: Duration.days(layout.BAD_RECORDS_KEPT.days)},
+        )
+        self.curated = self._bucket("Curated", places.curated_bucket, [cool_down(layout.ARCHIVE)])
+        self.presentation = self._bucket("Presentation", places.presentation_bucket)
+        self.stream = self._stream(places.stream, configuration.provisioned_shards)
+        self.control = self._table("Control", places.control_table, CONTROL)
+        self.daily_listens = self._table("DailyListens", places.daily_listens_table, DAILY_LISTENS)
+        self.top_genres = self._table("TopGenres", places.top_genres_table, TOP_GENRES)
+
+    def _bucket(
+        self, construct_id: str, name: str, rules: Sequence[s3.LifecycleRule] = (), *, announces_objects: bool = False
+    ) -> s3.Bucket:
+        return LakeBucket(
+            self,
+            construct_id,
+            bucket_name=name,
+            promises=self._promises,
+            key=self.key,
+            access_logs=self.access_logs,
+            announces_objects=announces_objects,
+            rules=rules,
         ).bucket
-        self.curated = LakeBucket(self, "Curated", bucket_name=places.curated_bucket, removal=removal).bucket
-        self.presentation = LakeBucket(
-            self, "Presentation", bucket_name=places.presentation_bucket, removal=removal
-        ).bucket
-        self.stream = kinesis.Stream(
+
+    def _stream(self, name: str, shards: int | None) -> kinesis.Stream:
+        return kinesis.Stream(
             self,
             "Listens",
-            stream_name=places.stream,
-            stream_mode=kinesis.StreamMode.PROVISIONED,
-            shard_count=configuration.shards,
-            retention_period=Duration.hours(48),
-            encryption=kinesis.StreamEncryption.MANAGED,
-            removal_policy=removal,
+            stream_name=name,
+            stream_mode=kinesis.StreamMode.PROVISIONED if shards else kinesis.StreamMode.ON_DEMAND,
+            shard_count=shards,
+            retention_period=Duration.hours(self._promises.stream_hours),
+            encryption=kinesis.StreamEncryption.KMS,
+            encryption_key=self.key,
+            removal_policy=RemovalPolicy.RETAIN if self._promises.keeps_data else RemovalPolicy.DESTROY,
         )
-        self.control = ServingTable(
-            self, "Control", table_name=places.control_table, shape=CONTROL, removal=removal
-        ).table
-        self.daily_listens = ServingTable(
-            self, "DailyListens", table_name=places.daily_listens_table, shape=DAILY_LISTENS, removal=removal
-        ).table
-        self.top_genres = ServingTable(
-            self, "TopGenres", table_name=places.top_genres_table, shape=TOP_GENRES, removal=removal
-        ).table
+
+    def _table(self, construct_id: str, name: str, shape: TableShape) -> dynamodb.TableV2:
+        return ServingTable(self, construct_id, table_name=name, shape=shape, promises=self._promises).table

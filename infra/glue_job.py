@@ -13,6 +13,7 @@ from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
 from infra import grants
+from infra.environments import Workers
 from lakehouse.settings import JobSettings
 
 GLUE_VERSION: Final = "6.0"
@@ -34,7 +35,9 @@ class GlueJob(Construct):
         script: Path,
         wheel: s3_assets.Asset,
         statements: Sequence[iam.PolicyStatement],
-        streaming: bool = False,
+        workers: Workers,
+        security_configuration: str,
+        maintenance_window: str | None = None,
     ) -> None:
         """Declare the job.
 
@@ -45,7 +48,9 @@ class GlueJob(Construct):
             script: The job's entry point.
             wheel: The project's wheel.
             statements: What the role allows beside logs and assets.
-            streaming: Whether the job runs on and is restarted by Glue.
+            workers: Kind and greatest number of workers.
+            security_configuration: Name of Glue's settings of encryption.
+            maintenance_window: Of a streaming job: the hour of the week in which Glue may restart it.
         """
         super().__init__(scope, construct_id)
         entry = s3_assets.Asset(self, "Script", path=str(script))
@@ -53,18 +58,20 @@ class GlueJob(Construct):
         log_arn = Stack.of(self).format_arn(service="logs", resource="log-group", resource_name="/aws-glue/*")
         for statement in [*statements, grants.read_assets([entry, wheel]), *grants.write_glue_logs(log_arn)]:
             self.role.add_to_policy(statement)
-        # A streaming run has no timeout: Glue restarts it in its weekly window, and on failure.
+        # A batch run that fails is started again by the trigger, which counts; a retry of Glue's own would hide it.
         kind: dict[str, Any] = {"timeout": 60, "max_retries": 0}
-        if streaming:
-            kind = {"max_retries": 3, "maintenance_window": "Sun:03"}
+        if streaming := maintenance_window is not None:
+            # A streaming run has no timeout: Glue restarts it in its weekly window, and on failure.
+            kind = {"max_retries": 3, "maintenance_window": maintenance_window}
         self.job = glue.CfnJob(
             self,
             "Job",
             name=settings.program,
             role=self.role.role_arn,
             glue_version=GLUE_VERSION,
-            worker_type="G.1X",
-            number_of_workers=2,
+            worker_type=workers.kind,
+            number_of_workers=workers.most,
+            security_configuration=security_configuration,
             job_run_queuing_enabled=False,
             execution_property=glue.CfnJob.ExecutionPropertyProperty(max_concurrent_runs=1),
             command=glue.CfnJob.JobCommandProperty(
@@ -84,6 +91,8 @@ def default_arguments(settings: JobSettings, wheel_url: str) -> dict[str, str]:
         "--datalake-formats": "delta",
         "--conf": DELTA_CONFIGURATION,
         "--extra-py-files": wheel_url,
+        # The number of workers is then the most, not what runs idle.
+        "--enable-auto-scaling": "true",
         "--enable-continuous-cloudwatch-log": "true",
         "--enable-metrics": "true",
         "--enable-observability-metrics": "true",

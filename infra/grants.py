@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from aws_cdk import Aws
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesis as kinesis
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_assets as s3_assets
 
@@ -17,6 +19,9 @@ READ_ITEMS: Final = ("dynamodb:GetItem", "dynamodb:Query")
 WRITE_ITEMS: Final = ("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem")
 SERVE_ITEMS: Final = (*WRITE_ITEMS, "dynamodb:Scan")
 """A rebuild looks for what is served beyond the rows of its table."""
+READ_ENCRYPTED: Final = ("kms:Decrypt",)
+WRITE_ENCRYPTED: Final = ("kms:Decrypt", "kms:GenerateDataKey")
+"""An upload in parts reads its own parts back, so whoever writes decrypts too."""
 LEASE_ITEMS: Final = (*WRITE_ITEMS, "dynamodb:DeleteItem")
 
 
@@ -56,6 +61,15 @@ def read_stream(stream: kinesis.IStream) -> iam.PolicyStatement:
     )
 
 
+def use_key(key: kms.IKey, actions: Sequence[str], *, service: str) -> iam.PolicyStatement:
+    """Allow `actions` with the lake's key, when `service` asks for them in the role's name and in no other case."""
+    return iam.PolicyStatement(
+        actions=list(actions),
+        resources=[key.key_arn],
+        conditions={"StringEquals": {"kms:ViaService": f"{service}.{Aws.REGION}.amazonaws.com"}},
+    )
+
+
 def read_assets(assets: Sequence[s3_assets.Asset]) -> iam.PolicyStatement:
     """Allow to fetch exactly these assets."""
     return iam.PolicyStatement(
@@ -68,7 +82,9 @@ def write_glue_logs(log_arn: str) -> list[iam.PolicyStatement]:
     """Allow the logs and metrics that Glue writes in the name of a job."""
     return [
         iam.PolicyStatement(
-            actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"], resources=[log_arn]
+            # A security configuration has Glue put the key to the log group that it makes.
+            actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:AssociateKmsKey"],
+            resources=[log_arn],
         ),
         iam.PolicyStatement(
             actions=["cloudwatch:PutMetricData"],

@@ -11,7 +11,9 @@ from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
 from infra import code_assets, grants
+from infra.environments import Workers
 from infra.glue_job import GlueJob
+from infra.security_configuration import SecurityConfiguration
 from lakehouse import layout
 from lakehouse.settings import IngestSettings, JobSettings, KpiSettings, TransformSettings
 
@@ -29,22 +31,30 @@ class Jobs(Construct):
         with code_assets.scratch_folder() as folder:
             built = code_assets.build_wheel(configuration.project, folder)
             self._wheel = s3_assets.Asset(self, "Wheel", path=str(built))
+        self._security = SecurityConfiguration(self, "Security", prefix=configuration.prefix, key=data.key)
         prefix = configuration.prefix
+        promises = configuration.promises
         self.ingest = self._job(
             "Ingest",
             IngestSettings.with_prefix(prefix),
             Path("streaming_jobs") / "ingest_listens.py",
             _may_ingest(data),
-            streaming=True,
+            promises.ingest,
+            maintenance_window=configuration.maintenance_window,
         )
         self.transform = self._job(
             "Transform",
             TransformSettings.with_prefix(prefix),
             Path("batch_jobs") / "batch_transform.py",
             _may_transform(data),
+            promises.batch,
         )
         self.kpi = self._job(
-            "Kpi", KpiSettings.with_prefix(prefix), Path("batch_jobs") / "kpi_transformation.py", _may_serve(data)
+            "Kpi",
+            KpiSettings.with_prefix(prefix),
+            Path("batch_jobs") / "kpi_transformation.py",
+            _may_serve(data),
+            promises.batch,
         )
 
     def _job(
@@ -53,8 +63,9 @@ class Jobs(Construct):
         settings: JobSettings,
         script: Path,
         statements: Sequence[iam.PolicyStatement],
+        workers: Workers,
         *,
-        streaming: bool = False,
+        maintenance_window: str | None = None,
     ) -> GlueJob:
         return GlueJob(
             self,
@@ -63,7 +74,9 @@ class Jobs(Construct):
             script=self._project / script,
             wheel=self._wheel,
             statements=statements,
-            streaming=streaming,
+            workers=workers,
+            security_configuration=self._security.name,
+            maintenance_window=maintenance_window,
         )
 
 
@@ -71,6 +84,8 @@ def _may_ingest(data: DataStack) -> list[iam.PolicyStatement]:
     written = [layout.PROCESSED, layout.BAD_RECORDS, layout.INGEST_CHECKPOINT]
     return [
         grants.read_stream(data.stream),
+        grants.use_key(data.key, grants.READ_ENCRYPTED, service="kinesis"),
+        grants.use_key(data.key, grants.WRITE_ENCRYPTED, service="s3"),
         *grants.on_prefixes(data.raw, written, grants.WRITE_OBJECTS),
         grants.on_table(data.control, grants.LEASE_ITEMS),
     ]
@@ -80,6 +95,7 @@ def _may_transform(data: DataStack) -> list[iam.PolicyStatement]:
     dimensions = [layout.USERS_KEY.rpartition("/")[0], layout.SONGS_KEY.rpartition("/")[0]]
     moved = [layout.PROCESSED, layout.ARCHIVES, layout.BAD_RECORDS]
     return [
+        grants.use_key(data.key, grants.WRITE_ENCRYPTED, service="s3"),
         *grants.on_prefixes(data.raw, dimensions, grants.READ_OBJECTS),
         *grants.on_prefixes(data.raw, moved, grants.WRITE_OBJECTS),
         *grants.on_prefixes(data.curated, [layout.LATEST], grants.WRITE_OBJECTS),
@@ -90,6 +106,7 @@ def _may_transform(data: DataStack) -> list[iam.PolicyStatement]:
 def _may_serve(data: DataStack) -> list[iam.PolicyStatement]:
     served = [layout.DAILY_LISTENS, layout.TOP_GENRES, layout.VALIDATION_METRICS_KEY.rpartition("/")[0]]
     return [
+        grants.use_key(data.key, grants.WRITE_ENCRYPTED, service="s3"),
         *grants.on_prefixes(data.curated, [layout.LATEST], grants.READ_OBJECTS),
         *grants.on_prefixes(data.curated, [layout.ARCHIVE], grants.WRITE_OBJECTS),
         *grants.on_prefixes(data.presentation, served, grants.WRITE_OBJECTS),

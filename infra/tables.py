@@ -9,6 +9,8 @@ from aws_cdk import RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
+from infra.environments import Environment
+
 EXPIRY_ATTRIBUTE: Final = "expires_at"
 
 
@@ -37,10 +39,13 @@ TOP_GENRES: Final = TableShape(partition_key="listen_date")
 
 
 class ServingTable(Construct):
-    """An on-demand table with point-in-time recovery and expiry."""
+    """An on-demand table whose items can expire, encrypted with the account's DynamoDB key.
+
+    It holds counters and sums, no single listen, so it does without the lake's own key.
+    """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, table_name: str, shape: TableShape, removal: RemovalPolicy
+        self, scope: Construct, construct_id: str, *, table_name: str, shape: TableShape, promises: Environment
     ) -> None:
         super().__init__(scope, construct_id)
         self.table = dynamodb.TableV2(
@@ -57,10 +62,12 @@ class ServingTable(Construct):
             ],
             billing=dynamodb.Billing.on_demand(),
             time_to_live_attribute=EXPIRY_ATTRIBUTE,
+            encryption=dynamodb.TableEncryptionV2.aws_managed_key(),
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
-                point_in_time_recovery_enabled=True
+                point_in_time_recovery_enabled=promises.recovers_tables
             ),
-            removal_policy=removal,
+            deletion_protection=promises.keeps_data,
+            removal_policy=RemovalPolicy.RETAIN if promises.keeps_data else RemovalPolicy.DESTROY,
         )
 
 

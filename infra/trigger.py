@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from infra.data_stack import DataStack
 
 STARTED_JOBS: Final = (layout.TRANSFORM_JOB, layout.KPI_JOB)
+LOG_RETENTION: Final = {30: logs.RetentionDays.ONE_MONTH, 365: logs.RetentionDays.ONE_YEAR}
 FUNCTION_TIMEOUT: Final = Duration.seconds(60)
 
 
@@ -61,7 +62,11 @@ class Trigger(Construct):
 
     def _function(self, configuration: Configuration, data: DataStack) -> lambda_.Function:
         log_group = logs.LogGroup(
-            self, "Logs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
+            self,
+            "Logs",
+            retention=LOG_RETENTION[configuration.promises.log_days],
+            encryption_key=data.key,
+            removal_policy=RemovalPolicy.DESTROY,
         )
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         for statement in self._statements(log_group, data):

@@ -32,7 +32,7 @@ class Assembly:
 
     def __init__(self, *, state: State, tools: Toolchain, options: CloudOptions, host: Mapping[str, str]) -> None:
         """Begin to make the assembly, unless the sources are as they were when one was made."""
-        configuration = Configuration(prefix=options.prefix, environment=ENVIRONMENT, shards=options.shards)
+        configuration = Configuration(prefix=options.prefix, environment=ENVIRONMENT, shards=str(options.shards))
         self._store = PROJECT / ".tools" / "assemblies"
         self._folder = self._store / fingerprint(PROJECT, configuration)
         self._log = state.logs / "synth.log"

@@ -2,7 +2,8 @@
 
 It refuses PutEvents with a source of AWS's own, as AWS does; here the Glue endpoint is AWS, so the end of a job run
 is let through. It looks through every record of a stream for expired ones at each call; here it does so when the oldest
-one has expired, or a stream would take the less the more it holds. Docker, persistence and the listeners of services
+one has expired, or a stream would take the less the more it holds. Its CloudFormation does not know Glue's security
+configurations, which its Glue does: here it does. Docker, persistence and the listeners of services
 that nobody uses stay off.
 """
 
@@ -77,6 +78,27 @@ def expire_when_due(expire_records: Callable[..., Any]) -> Callable[..., Any]:
     return expire
 
 
+def security_configuration_type(glue: Any) -> dict[str, Callable[..., Any]]:
+    """Return how CloudFormation makes and removes `AWS::Glue::SecurityConfiguration`, by the emulator's own Glue.
+
+    A template that names a resource type without such handlers is refused.
+    """
+
+    def create(_logical_id: str, properties: dict[str, Any], _stack: str) -> tuple[str, dict[str, Any]]:
+        # CloudFormation's word for the encryptions of S3 is the plural of the API's.
+        encryption = dict(properties["EncryptionConfiguration"])
+        encryption["S3Encryption"] = encryption.pop("S3Encryptions")
+        status, _, body = glue._create_security_configuration({**properties, "EncryptionConfiguration": encryption})
+        if status != 200:
+            raise ValueError(f"AWS::Glue::SecurityConfiguration: {body!r}")
+        return properties["Name"], {}
+
+    def delete(name: str, _properties: dict[str, Any]) -> None:
+        glue._delete_security_configuration({"Name": name})
+
+    return {"create": create, "delete": delete}
+
+
 def state_change_event(*, job: str, run_id: str, state: str, message: str) -> dict[str, Any]:
     """Return the entry that Glue puts on the default bus when a run ends."""
     severity = {"FAILED": "ERROR", "TIMEOUT": "WARN"}.get(state, "INFO")
@@ -87,10 +109,12 @@ def state_change_event(*, job: str, run_id: str, state: str, message: str) -> di
 def main() -> None:
     """Run the emulator in the foreground."""
     from ministack import app  # noqa: PLC0415 - reads its environment when it is imported
-    from ministack.services import eventbridge, kinesis  # noqa: PLC0415
+    from ministack.services import eventbridge, glue, kinesis  # noqa: PLC0415
+    from ministack.services.cloudformation import provisioners  # noqa: PLC0415
 
     eventbridge._put_events = admit_glue_events(eventbridge._put_events)
     kinesis._expire_records = expire_when_due(kinesis._expire_records)
+    provisioners._RESOURCE_HANDLERS["AWS::Glue::SecurityConfiguration"] = security_configuration_type(glue)
     app.main()
 
 

@@ -19,8 +19,12 @@ class EmulatorGap:
 
 GAPS: Final = (
     EmulatorGap("bucket lifecycle rules are not kept", "objects stay until `down`"),
+    EmulatorGap("access logs of the buckets are not written", "the emulator's own log has every request"),
     EmulatorGap("DynamoDB expiry and point-in-time recovery are not switched on", "items stay until `down`"),
-    EmulatorGap("encryption of the stream is not applied", "data stays on this machine"),
+    EmulatorGap(
+        "nothing is encrypted: neither buckets and stream by the lake's key nor what Glue writes",
+        "data stays on this machine",
+    ),
     EmulatorGap(
         "a Glue job's maximum of concurrent runs and its maintenance window are dropped",
         "the local Glue endpoint refuses a second run itself",

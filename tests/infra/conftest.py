@@ -1,4 +1,4 @@
-"""The templates of one placement, synthesised once."""
+"""The templates of a productive placement, synthesised once, and the data stack of a trial one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from infra.app import build_app
-from infra.configuration import Configuration
+from infra.configuration import Configuration, declared_context
 
 Find = Callable[..., dict[str, dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")
 def configuration() -> Configuration:
-    return Configuration(prefix="acme", environment="test", shards=3, retain=True)
+    return Configuration(prefix="acme", environment="prod", shards="3", tags={"team": "listening"})
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +28,21 @@ def resources(configuration: Configuration, tmp_path_factory: pytest.TempPathFac
     return {
         name: value for stack in stacks for name, value in Template.from_stack(stack).to_json()["Resources"].items()
     }
+
+
+@pytest.fixture(scope="session")
+def trial_data() -> dict[str, dict[str, Any]]:
+    """Every resource of the data stack of `dev`, by its logical id."""
+    import aws_cdk as cdk  # noqa: PLC0415
+    from aws_cdk.assertions import Template  # noqa: PLC0415
+
+    from infra.data_stack import DataStack  # noqa: PLC0415
+
+    stack = DataStack(
+        cdk.App(context=declared_context()), "Data", configuration=Configuration(prefix="acme", environment="dev")
+    )
+    found: dict[str, dict[str, Any]] = Template.from_stack(stack).to_json()["Resources"]
+    return found
 
 
 @pytest.fixture(scope="session")

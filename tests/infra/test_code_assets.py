@@ -34,8 +34,34 @@ def test_a_broken_build_says_so(tmp_path: Path) -> None:
 
 
 def test_configuration_survives_the_context(tmp_path: Path) -> None:
-    configuration = Configuration(prefix="acme", environment="prod", shards=4, retain=True, project=tmp_path)
+    configuration = Configuration(
+        prefix="acme",
+        environment="prod",
+        shards="4",
+        maintenance_window="Tue:05",
+        alarm_email="listens@example.org",
+        tags={"team": "data", "query": "a=b"},
+        project=tmp_path,
+    )
     assert Configuration.from_context(configuration.to_context()) == configuration
+    assert Configuration.from_context({"listenlake:prefix": "acme"}) == Configuration(prefix="acme")
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "shards"),
+    [("", "prod", None), ("", "dev", 2), ("7", "prod", 7), ("on-demand", "dev", None)],
+)
+def test_shards_are_the_environments_unless_given(given: str, environment: str, shards: int | None) -> None:
+    assert Configuration(prefix="acme", environment=environment, shards=given).provisioned_shards == shards
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"environment": "production"}, {"shards": "0"}, {"shards": "-2"}, {"shards": "many"}, {"tags": "team"}]
+)
+def test_context_that_aws_would_refuse_is_refused_at_once(wrong: dict[str, str]) -> None:
+    context = {"listenlake:prefix": "acme"} | {f"listenlake:{name}": value for name, value in wrong.items()}
+    with pytest.raises(SettingsError, match=next(iter(wrong.values()))):
+        Configuration.from_context(context)
 
 
 @pytest.mark.parametrize("prefix", ["", "a", "Big", "under_score", "x" * 40, "-dash"])
@@ -56,6 +82,6 @@ def test_a_changed_source_or_setting_makes_another_assembly(tmp_path: Path) -> N
     configuration = Configuration(prefix="acme")
     before = fingerprint(tmp_path, configuration)
     assert fingerprint(tmp_path, configuration) == before
-    assert fingerprint(tmp_path, Configuration(prefix="acme", shards=9)) != before
+    assert fingerprint(tmp_path, Configuration(prefix="acme", shards="9")) != before
     source.write_text("A = 2\n")
     assert fingerprint(tmp_path, configuration) != before

@@ -31,18 +31,35 @@ def test_what_a_job_parses_is_what_was_declared(find: Find) -> None:
 def test_every_job_runs_once_at_a_time_on_glue_6(find: Find) -> None:
     for name, job in jobs_of(find).items():
         assert job["GlueVersion"] == "6.0"
-        assert (job["WorkerType"], job["NumberOfWorkers"]) == ("G.1X", 2)
+        streaming = name == "ingest_listens"
+        assert (job["WorkerType"], job["NumberOfWorkers"]) == ("G.1X", 4 if streaming else 10)
         assert job["ExecutionProperty"] == {"MaxConcurrentRuns": 1}
         assert job["JobRunQueuingEnabled"] is False
-        streaming = name == "ingest_listens"
         assert job["Command"]["Name"] == ("gluestreaming" if streaming else "glueetl")
         assert job["MaxRetries"] == (3 if streaming else 0)
         assert job.get("Timeout") == (None if streaming else 60)
         assert job.get("MaintenanceWindow") == ("Sun:03" if streaming else None)
         arguments = job["DefaultArguments"]
         assert arguments["--datalake-formats"] == "delta"
+        assert arguments["--enable-auto-scaling"] == arguments["--enable-continuous-cloudwatch-log"] == "true"
         assert "DeltaCatalog" in arguments["--conf"]
         assert arguments["--extra-py-files"]["Fn::Sub"].endswith(".whl")
+
+
+def test_what_glue_writes_for_a_job_is_encrypted_with_the_lakes_key(find: Find) -> None:
+    ((name, configuration),) = find("AWS::Glue::SecurityConfiguration").items()
+    assert {job["SecurityConfiguration"]["Ref"] for job in jobs_of(find).values()} == {name}
+    encryption = configuration["EncryptionConfiguration"]
+    parts = [encryption["CloudWatchEncryption"], encryption["JobBookmarksEncryption"], *encryption["S3Encryptions"]]
+    assert [part["KmsKeyArn"]["Fn::ImportValue"].split("Key")[0] for part in parts] == [
+        "Listenlake-prod-Data:ExportsOutputFnGetAtt"
+    ] * 3
+
+
+def test_the_lambdas_log_is_encrypted_and_kept_as_long_as_the_environment_says(find: Find) -> None:
+    (group,) = find("AWS::Logs::LogGroup").values()
+    assert group["RetentionInDays"] == 365
+    assert "Fn::ImportValue" in group["KmsKeyId"]
 
 
 def test_the_lambda_gets_the_settings_that_it_parses(find: Find) -> None:

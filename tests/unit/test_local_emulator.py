@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from local_cloud.emulator import admit_glue_events, expire_when_due
+import pytest
+
+from local_cloud.emulator import admit_glue_events, expire_when_due, security_configuration_type
 
 
 def test_records_are_looked_through_only_when_the_oldest_has_expired() -> None:
@@ -31,3 +33,28 @@ def test_only_glue_may_send_events_of_aws() -> None:
     for sources in (["aws.glue"], ["aws.s3"], ["aws.glue", "aws.s3"], []):
         put({"Entries": [{"Source": source} for source in sources]})
     assert allowed == [True, False, False, False]
+
+
+def test_a_security_configuration_is_made_by_the_emulators_own_glue() -> None:
+    known: dict[str, dict[str, Any]] = {}
+
+    class Glue:
+        @staticmethod
+        def _create_security_configuration(data: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+            if data["Name"] in known:
+                return 400, {}, b"already exists"
+            known[data["Name"]] = data["EncryptionConfiguration"]
+            return 200, {}, b"{}"
+
+        @staticmethod
+        def _delete_security_configuration(data: dict[str, Any]) -> None:
+            del known[data["Name"]]
+
+    handlers = security_configuration_type(Glue)
+    declared = {"Name": "acme", "EncryptionConfiguration": {"S3Encryptions": [{"S3EncryptionMode": "SSE-KMS"}]}}
+    assert handlers["create"]("Logical", declared, "stack") == ("acme", {})
+    assert known == {"acme": {"S3Encryption": [{"S3EncryptionMode": "SSE-KMS"}]}}
+    with pytest.raises(ValueError, match="already exists"):
+        handlers["create"]("Logical", declared, "stack")
+    handlers["delete"]("acme", {})
+    assert known == {}
