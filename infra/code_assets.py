@@ -1,4 +1,4 @@
-"""What is shipped: a wheel of the rooms that run on Glue, and the two rooms of the Lambda.
+"""What is shipped: a wheel of the rooms that run on Glue, and the two rooms of the Lambda with what they import.
 
 The same sources give the same bytes, so that a deployment replaces only what changed.
 """
@@ -13,8 +13,11 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 from typing import Final
+
+from packaging.requirements import Requirement
 
 from lakehouse.errors import ListenlakeError
 
@@ -22,6 +25,9 @@ from lakehouse.errors import ListenlakeError
 FIXED_TIME: Final = "315532800"
 GLUE_ROOMS: Final = ("lakehouse", "streaming_jobs", "batch_jobs")
 LAMBDA_ROOMS: Final = ("lakehouse", "lambdas")
+LAMBDA_EXTRA: Final = "lambdas"
+# What an installer notes about this machine.
+INSTALLERS_NOTES: Final = frozenset({"INSTALLER", "RECORD", "REQUESTED", "direct_url.json"})
 WHEEL_PROJECT: Final = """\
 [build-system]
 requires = ["hatchling"]
@@ -38,7 +44,7 @@ packages = {packages}
 
 
 class BuildError(ListenlakeError):
-    """The wheel could not be built."""
+    """An asset could not be built."""
 
 
 def build_wheel(project: Path, folder: Path) -> Path:
@@ -70,9 +76,47 @@ def build_wheel(project: Path, folder: Path) -> Path:
 
 
 def copy_lambda_code(project: Path, folder: Path) -> Path:
-    """Copy the rooms of the Lambda into `folder` and return it."""
+    """Copy the rooms of the Lambda and the packages they need into `folder` and return it.
+
+    The packages are those of this environment, installed from the lock with their hashes checked: what is deployed is
+    what the tests ran with, and nothing is fetched. boto3 is part of Lambda's runtime.
+
+    Raises:
+        BuildError: A package holds compiled code, which would be that of this machine and not of the Lambda's.
+    """
     _copy_rooms(project, folder, LAMBDA_ROOMS)
+    extras = tomllib.loads((project / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for package in _needed(extras[LAMBDA_EXTRA]):
+        _copy_package(package, folder)
     return folder
+
+
+def _needed(requirements: Sequence[str]) -> list[Distribution]:
+    """Return the installed packages that satisfy `requirements` and what these need themselves."""
+    found: dict[str, Distribution] = {}
+    waiting = [Requirement(text) for text in requirements]
+    while waiting:
+        requirement = waiting.pop()
+        needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if needed and requirement.name not in found:
+            found[requirement.name] = distribution(requirement.name)
+            waiting += [Requirement(text) for text in found[requirement.name].requires or ()]
+    return list(found.values())
+
+
+def _copy_package(package: Distribution, folder: Path) -> None:
+    if "Root-Is-Purelib: true" not in (package.read_text("WHEEL") or ""):
+        raise BuildError(
+            expected=f"{package.name} as Python alone, which runs on any machine",
+            found="compiled code",
+            do=f"Choose another package, or install it for the Lambda's own platform in {__name__}.",
+        )
+    for file in package.files or ():
+        is_inside = ".." not in file.parts  # scripts lie elsewhere
+        if is_inside and file.suffix != ".pyc" and file.name not in INSTALLERS_NOTES:
+            target = folder / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file.locate(), target)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ TRANSFORM_JOB: Final = "batch_transform"
 KPI_JOB: Final = "kpi_transformation"
 
 METRICS_NAMESPACE: Final = "Listenlake"
-"""Where CloudWatch keeps the metrics that the jobs' log lines declare; the one dimension, `job`, is a job's name."""
+"""Where CloudWatch keeps the metrics that log lines declare; their dimension is `job`, or the Lambda's `service`."""
 
 
 def bucket_name(role: str, prefix: str) -> str:

@@ -37,5 +37,5 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    for room in ("lakehouse", "producers", "streaming_jobs", "lambdas", "batch_jobs", "local_cloud"):
+    for room in ("lakehouse", "producers", "streaming_jobs", "batch_jobs", "local_cloud"):
         logging.getLogger(room).setLevel(level)

@@ -2,33 +2,45 @@
 
 By hand: `{"request": "batch_transform" | "kpi_transformation" | "kpi_recompute" | "sweep"}`; the answer says per
 request what happened, `{"batch_transform": {"outcome": "started", "run_id": "jr_…"}}`.
+
+Metrics, with the one dimension `service`: `messages`, `messages_failed`, and those of `trigger.Counted`.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-import logging
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
-from lakehouse import batches, log
+from lakehouse import batches, layout
 from lakehouse.settings import TriggerSettings
 from lambdas.start_jobs.counters import Counters
 from lambdas.start_jobs.messages import Message, UnknownMessageError, read_message
 from lambdas.start_jobs.runs import Runs
-from lambdas.start_jobs.trigger import Trigger
+from lambdas.start_jobs.trigger import Counted, Trigger
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+logger = Logger(service=TriggerSettings.program, utc=True)
+metrics = Metrics(namespace=layout.METRICS_NAMESPACE, service=TriggerSettings.program)
 
 
-def lambda_handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+@metrics.log_metrics
+@logger.inject_lambda_context
+def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any] | PartialItemFailureResponse:
     """Handle one invocation.
 
     Args:
         event: An SQS event, or a request by hand.
+        _context: The invocation, whose id each log line carries.
 
     Returns:
         `batchItemFailures` for SQS; for a request by hand, what happened per request.
@@ -36,9 +48,10 @@ def lambda_handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     Raises:
         UnknownMessageError: A request by hand is malformed.
     """
+    metrics.add_metric("messages", MetricUnit.Count, len(event.get("Records", [event])))
     trigger = build_trigger()
     if "Records" in event:
-        return handle_records(trigger, event["Records"])
+        return handle_records(trigger, event)
     woken = trigger.handle(read_message(event), by_operator=True)
     return {str(request): result.to_json() for request, result in woken.items()}
 
@@ -46,7 +59,6 @@ def lambda_handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 @functools.cache
 def build_trigger() -> Trigger:
     """Build the trigger from the environment, once per process."""
-    log.configure()
     settings = TriggerSettings.parse([], os.environ)
     s3 = boto3.client("s3")
     return Trigger(
@@ -54,37 +66,70 @@ def build_trigger() -> Trigger:
         runs=Runs(boto3.client("glue")),
         has_pending=lambda: batches.has_pending(s3, settings.raw_bucket),
         max_failures=settings.max_failures,
+        count=count,
     )
 
 
-def handle_records(trigger: Trigger, records: list[dict[str, Any]]) -> dict[str, list[dict[str, str]]]:
+def count(what: Counted) -> None:
+    """Add one to the metric of this name."""
+    metrics.add_metric(what, MetricUnit.Count, 1)
+
+
+def handle_records(trigger: Trigger, event: dict[str, Any]) -> PartialItemFailureResponse:
     """Handle the messages of one SQS batch; equal messages are handled once.
 
     Returns:
         The messages that have to come again: those that can't be read, and those whose handling failed.
     """
-    failed: list[str] = []
-    message_ids: dict[Message, list[str]] = {}
-    for record in records:
+    # Whatever went wrong concerns its own message; even if all failed, they go back to the queue one by one.
+    processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+    handled = Handled(trigger)
+    response = process_partial_response(event, handled.handle_record, processor)
+    metrics.add_metric("messages_failed", MetricUnit.Count, len(response["batchItemFailures"]))
+    return response
+
+
+class Handled:
+    """The messages of one batch, each handled at its first occurrence; the others share what came of it."""
+
+    def __init__(self, trigger: Trigger) -> None:
+        """Begin a batch."""
+        self._trigger = trigger
+        self._errors: dict[Message, Exception | None] = {}
+
+    def handle_record(self, record: SQSRecord) -> None:
+        """Handle one record.
+
+        Raises:
+            Exception: Whatever keeps its message from being done; the queue delivers it again.
+        """
+        message = self._read(record)
+        if message not in self._errors:
+            self._errors[message] = self._attempt(message, record.message_id)
+        if error := self._errors[message]:
+            raise error
+
+    def _read(self, record: SQSRecord) -> Message:
         try:
-            message_ids.setdefault(read_message(_decode(record["body"])), []).append(record["messageId"])
+            return read_message(_decode(record))
         except UnknownMessageError as error:
-            logger.error("message not understood", extra={"found": error.found, "message_id": record["messageId"]})
-            failed.append(record["messageId"])
-    for message, ids in message_ids.items():
-        kind = type(message).__name__
-        logger.info("message", extra={"kind": kind, "messages": len(ids)})
-        try:
-            trigger.handle(message)
-        except Exception:
-            # Whatever went wrong concerns this message only; the queue delivers it again.
-            logger.exception("message failed", extra={"kind": kind, "messages": len(ids)})
-            failed.extend(ids)
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+            logger.error("message not understood", found=error.found, message_id=record.message_id)
+            raise
+
+    def _attempt(self, message: Message, message_id: str) -> Exception | None:
+        with logger.append_context_keys(kind=type(message).__name__, message_id=message_id):
+            logger.info("message")
+            try:
+                self._trigger.handle(message)
+            except Exception as error:
+                logger.exception("message failed")
+                return error
+        return None
 
 
-def _decode(body: str) -> object:
+def _decode(record: SQSRecord) -> object:
     try:
-        return json.loads(body)
+        body: object = record.json_body
     except ValueError:
         raise UnknownMessageError("a body that is no JSON") from None
+    return body

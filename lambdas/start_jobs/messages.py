@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from aws_lambda_powertools.utilities.data_classes import EventBridgeEvent
+
 from lakehouse import batches, layout
 from lakehouse.errors import ListenlakeError
 
@@ -111,14 +113,16 @@ def read_message(body: object) -> Message:
         raise UnknownMessageError("JSON that is no object")
     if "request" in body:
         return _read_request(body["request"])
-    detail = body.get("detail")
-    if not isinstance(detail, dict):
-        raise UnknownMessageError("an object without request and without detail")
-    match body.get("source"), body.get("detail-type"):
+    if missing := {"source", "detail-type", "detail"} - body.keys():
+        raise UnknownMessageError(f"an object without request and without {', '.join(sorted(missing))}")
+    event = EventBridgeEvent(body)
+    if not isinstance(event.detail, dict):
+        raise UnknownMessageError("an event whose detail is no object")
+    match event.source, event.detail_type:
         case "aws.s3", "Object Created":
-            return _read_created(detail)
+            return _read_created(event.detail)
         case "aws.glue", "Glue Job State Change":
-            return _read_state_change(detail)
+            return _read_state_change(event.detail)
     raise UnknownMessageError("an event of another source or detail-type")
 
 
@@ -131,6 +135,8 @@ def _read_request(name: object) -> Message:
 
 
 def _read_created(detail: dict[str, Any]) -> Message:
+    # EventBridge sends keys as they are; Powertools' class of this detail would decode them as S3's own notifications
+    # have to be, and so turn a plus sign into a space.
     created = detail.get("object")
     key = created.get("key") if isinstance(created, dict) else None
     if not isinstance(key, str):

@@ -6,12 +6,15 @@ message whose handling fails midway is simply handled again.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from aws_lambda_powertools import Logger
+
 from lakehouse.errors import ListenlakeError
+from lakehouse.settings import TriggerSettings
 from lambdas.start_jobs import decisions
 from lambdas.start_jobs.decisions import Plan, Verdict
 from lambdas.start_jobs.messages import Ask, Ignored, Message, Request, RunEnded, Sweep
@@ -22,10 +25,25 @@ if TYPE_CHECKING:
     from lambdas.start_jobs.counters import Counters
     from lambdas.start_jobs.runs import Runs
 
-logger = logging.getLogger(__name__)
+logger = Logger(service=TriggerSettings.program, child=True)
 
 STARTED: Final = "started"
 BUSY: Final = "busy"
+
+
+class Counted(StrEnum):
+    """What is counted beside the messages themselves; the names are those of the metrics."""
+
+    RUN_STARTED = "runs_started"
+    RUN_REFUSED = "runs_refused"
+    """Glue was busy with another run of the job; the end of that run looks again."""
+    RUN_FAILED = "runs_failed"
+    REQUEST_PARKED = "parked"
+    """Counted when a request is parked, and in every sweep for as long as it is."""
+
+
+def _count_nothing(_what: Counted) -> None:
+    pass
 
 
 class SlotNotFreeError(ListenlakeError):
@@ -61,12 +79,14 @@ class Trigger:
         runs: The runs of the jobs.
         has_pending: Tells whether a batch waits under `processed-streams/`.
         max_failures: Failed runs in a row from which on a request is parked.
+        count: Told of everything that is worth a metric; by default nobody is.
     """
 
     counters: Counters
     runs: Runs
     has_pending: Callable[[], bool]
     max_failures: int
+    count: Callable[[Counted], None] = _count_nothing
 
     def handle(self, message: Message, *, by_operator: bool = False) -> dict[Request, Woken]:
         """Do what `message` asks for.
@@ -119,6 +139,7 @@ class Trigger:
             times = self.max_failures if plan.park else 1
             self.counters.fail(request, generation, run_id=run_id, times=times)
             failures = self.counters.read(request).failures
+            self.count(Counted.RUN_FAILED)
             logger.warning("run failed", extra={"request": str(request), "run": run_id, "failures": failures})
             if failures >= self.max_failures:
                 self._report_parked(request)
@@ -137,6 +158,7 @@ class Trigger:
             if verdict is Verdict.START:
                 run_id = self.runs.start(request, generation)
                 result = Woken(STARTED, run_id) if run_id else Woken(BUSY)
+                self.count(Counted.RUN_STARTED if run_id else Counted.RUN_REFUSED)
             logger.info("request woken", extra={"request": str(request), "generation": generation, **result.to_json()})
             woken[request] = result
         return woken
@@ -166,4 +188,5 @@ class Trigger:
                 raise SlotNotFreeError(job)
 
     def _report_parked(self, request: Request) -> None:
+        self.count(Counted.REQUEST_PARKED)
         logger.error("request parked: ask for it by hand once the cause is repaired", extra={"request": str(request)})

@@ -19,10 +19,20 @@ def test_the_wheel_is_the_same_each_time_and_holds_what_glue_runs(tmp_path: Path
     assert {room for room in rooms if not room.endswith(".dist-info")} == {"lakehouse", "streaming_jobs", "batch_jobs"}
 
 
-def test_the_lambda_gets_two_rooms(tmp_path: Path) -> None:
+def test_the_lambda_gets_two_rooms_and_what_they_import(tmp_path: Path) -> None:
     copied = copy_lambda_code(PROJECT, tmp_path)
-    assert {path.name for path in copied.iterdir()} == {"lakehouse", "lambdas"}
-    assert not list(copied.rglob("*.pyc"))
+    found = {path.name for path in copied.iterdir() if not path.name.endswith(".dist-info")}
+    assert found == {"lakehouse", "lambdas", "aws_lambda_powertools", "jmespath", "typing_extensions.py"}
+    # Neither of one machine nor of one Python: the function runs on arm64.
+    assert not [path for path in copied.rglob("*") if path.suffix in {".pyc", ".so", ".pyd"}]
+
+
+def test_a_package_with_compiled_code_is_not_shipped(tmp_path: Path) -> None:
+    for room in ("lakehouse", "lambdas"):
+        (tmp_path / room).mkdir()
+    (tmp_path / "pyproject.toml").write_text('[project.optional-dependencies]\nlambdas = ["numpy>=2"]\n')
+    with pytest.raises(BuildError, match="numpy as Python alone"):
+        copy_lambda_code(tmp_path, tmp_path / "asset")
 
 
 def test_a_broken_build_says_so(tmp_path: Path) -> None:

@@ -225,8 +225,8 @@ class Invocation:
             handle_naively(self.world, self.bodies)
             return []
         records = [{"messageId": str(i), "body": json.dumps(body)} for i, body in enumerate(self.bodies)]
-        failed = handle_records(self.world.trigger, records)["batchItemFailures"]
-        return [self.bodies[int(entry["itemIdentifier"])] for entry in failed]
+        failed = handle_records(self.world.trigger, {"Records": records})["batchItemFailures"]
+        return [self.bodies[int(str(entry["itemIdentifier"]))] for entry in failed]
 
 
 class FakeGlue:

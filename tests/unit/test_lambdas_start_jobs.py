@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 from moto.moto_api import state_manager
 
@@ -30,6 +32,18 @@ if TYPE_CHECKING:
 
 BATCH, KPI, RECOMPUTE = Request.BATCH_TRANSFORM, Request.KPI_TRANSFORMATION, Request.KPI_RECOMPUTE
 TRANSFORM_JOB, KPI_JOB = layout.TRANSFORM_JOB, layout.KPI_JOB
+
+
+class Context(LambdaContext):
+    """An invocation, as Lambda describes it."""
+
+    _function_name = "start_jobs"
+    _memory_limit_in_mb = 256
+    _invoked_function_arn = "arn:aws:lambda:eu-west-1:000000000000:function:start_jobs"
+    _aws_request_id = "3f1c"
+
+
+CONTEXT = Context()
 
 
 class FakeGlue:
@@ -78,6 +92,7 @@ class Pipeline:
             runs=Runs(cast("Any", self.glue)),
             has_pending=partial(batches.has_pending, self.s3, self.bucket),
             max_failures=3,
+            count=handler.count,
         )
 
     def put_batch(self, number: int = 1) -> dict[str, Any]:
@@ -95,10 +110,11 @@ class Pipeline:
         """Send one SQS batch; return the positions of the messages that have to come again."""
         texts = [body if isinstance(body, str) else json.dumps(body) for body in bodies]
         event = {"Records": [{"messageId": str(i), "body": text} for i, text in enumerate(texts)]}
-        return [entry["itemIdentifier"] for entry in handler.lambda_handler(event, None)["batchItemFailures"]]
+        return [entry["itemIdentifier"] for entry in handler.lambda_handler(event, CONTEXT)["batchItemFailures"]]
 
     def ask(self, request: str) -> dict[str, Any]:
-        return handler.lambda_handler({"request": request}, None)
+        answer: dict[str, Any] = handler.lambda_handler({"request": request}, CONTEXT)
+        return answer
 
     def end(self, run_id: str, state: str = "SUCCEEDED") -> dict[str, Any]:
         """End a run and return its event."""
@@ -379,6 +395,46 @@ def test_a_run_that_its_breaker_has_stopped_is_parked_at_once_until_a_run_by_han
     assert pipeline.started(KPI_JOB)
 
 
+def test_what_happens_is_counted(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    """In CloudWatch's embedded metric format, a line an invocation, under one dimension that alarms can name."""
+    park(pipeline)
+    pipeline.send(pipeline.put_batch(2), {"request": "sweep"}, "no JSON")
+    *before, last = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    (directive,) = last["_aws"]["CloudWatchMetrics"]
+    assert (directive["Namespace"], directive["Dimensions"], last["service"]) == (
+        "Listenlake",
+        [["service"]],
+        "start_jobs",
+    )
+    counted = {metric["Name"]: last[metric["Name"]] for metric in directive["Metrics"]}
+    assert counted == {"parked": [1.0], "messages": [3.0], "messages_failed": [1.0]}
+    lines = [*before, last]
+    totals = {
+        name: sum(sum(line.get(name, [])) for line in lines) for name in ("runs_started", "runs_failed", "parked")
+    }
+    assert totals == {"runs_started": 3, "runs_failed": 3, "parked": 3}
+
+
+def test_a_log_line_names_the_invocation_and_the_message(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(handler.logger.logger_handler, "stream", written)
+    pipeline.send(pipeline.put_batch())
+    logged = [json.loads(line) for line in written.getvalue().splitlines()]
+    (woken,) = (line for line in logged if line["message"] == "request woken")
+    expected = {
+        "level": "INFO",
+        "service": "start_jobs",
+        "function_request_id": "3f1c",
+        "message_id": "0",
+        "kind": "Ask",
+        "request": "batch_transform",
+        "generation": 1,
+        "outcome": "started",
+        "run_id": "jr_1",
+    }
+    assert expected.items() <= woken.items()
+
+
 def test_a_stopped_run_is_no_failure_and_waits_for_the_sweep(pipeline: Pipeline) -> None:
     pipeline.send(pipeline.put_batch())
     assert pipeline.send(pipeline.end("jr_1", "STOPPED")) == []
@@ -463,10 +519,7 @@ def test_by_hand_without_input_the_answer_is_idle(pipeline: Pipeline) -> None:
 @pytest.fixture
 def without_cache() -> Iterator[None]:
     handler.build_trigger.cache_clear()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     yield
-    root.handlers[:], root.level = handlers, level
     handler.build_trigger.cache_clear()
 
 
@@ -491,7 +544,7 @@ def test_the_lambda_builds_itself_from_its_environment(
     for job in (TRANSFORM_JOB, KPI_JOB):
         glue.create_job(Name=job, Role="r", Command={"Name": "glueetl"}, ExecutionProperty={"MaxConcurrentRuns": 1})
     s3.put_object(Bucket=raw_bucket, Key=f"{layout.PROCESSED}by-hand.parquet", Body=b"")
-    first, second = (handler.lambda_handler({"request": "batch_transform"}, None) for _ in range(2))
+    first, second = (handler.lambda_handler({"request": "batch_transform"}, CONTEXT) for _ in range(2))
     run_id = first["batch_transform"]["run_id"]
     arguments = glue.get_job_run(JobName=TRANSFORM_JOB, RunId=run_id)["JobRun"]["Arguments"]
     assert arguments == {"--wake_request": "batch_transform", "--wake_generation": "1"}
@@ -503,4 +556,4 @@ def test_the_lambda_without_its_environment_says_what_is_missing(
 ) -> None:
     monkeypatch.delenv("LISTENLAKE_RAW_BUCKET", raising=False)
     with pytest.raises(SettingsError, match="LISTENLAKE_RAW_BUCKET"):
-        handler.lambda_handler({"request": "sweep"}, None)
+        handler.lambda_handler({"request": "sweep"}, CONTEXT)
