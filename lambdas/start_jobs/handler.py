@@ -51,7 +51,9 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
     metrics.add_metric("messages", MetricUnit.Count, len(event.get("Records", [event])))
     trigger = build_trigger()
     if "Records" in event:
-        return handle_records(trigger, event)
+        response = handle_records(trigger, event)
+        metrics.add_metric("messages_failed", MetricUnit.Count, len(response["batchItemFailures"]))
+        return response
     woken = trigger.handle(read_message(event), by_operator=True)
     return {str(request): result.to_json() for request, result in woken.items()}
 
@@ -84,9 +86,7 @@ def handle_records(trigger: Trigger, event: dict[str, Any]) -> PartialItemFailur
     # Whatever went wrong concerns its own message; even if all failed, they go back to the queue one by one.
     processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
     handled = Handled(trigger)
-    response = process_partial_response(event, handled.handle_record, processor)
-    metrics.add_metric("messages_failed", MetricUnit.Count, len(response["batchItemFailures"]))
-    return response
+    return process_partial_response(event, handled.handle_record, processor)
 
 
 class Handled:
