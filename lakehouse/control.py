@@ -6,6 +6,7 @@
 | `counter` | request | requested and succeeded (`lambdas.start_jobs`) |
 | `progress` | name | the version up to which a consumer has finished |
 | `run#<job>` | start time, run id | the report of a finished run, for 30 days |
+| `batch#<job>` | commit time, batch | what a micro-batch did, for 30 days (`lakehouse.batch_reports`) |
 """
 
 from __future__ import annotations

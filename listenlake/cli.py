@@ -17,7 +17,7 @@ from rich.console import Console
 
 from lakehouse import layout
 from lakehouse.errors import ListenlakeError
-from listenlake import audit_commands, bad_commands, screen, trigger_commands
+from listenlake import audit_commands, bad_commands, screen, status_commands, trigger_commands
 from listenlake.connection import NotConnectedError, connect
 from listenlake.demo import DemoSettings, check_data, run_demo
 from listenlake.job_runs import run_to_end
@@ -52,6 +52,7 @@ register(app, console, errors)
 register_tables(app, kpis_app, console)
 audit_commands.register(app, console)
 bad_commands.register(app, console)
+status_commands.register(app, console)
 trigger_commands.register(app, console)
 
 
@@ -101,28 +102,6 @@ def down(*, state: State = DEFAULT_STATE) -> None:
     """Stop the local cloud and everything it runs. Example: listenlake down."""
     ended = lifecycle.down(state)
     console.print(f"down: {ended} processes ended" if ended else "nothing was running")
-
-
-@app.command()
-def status(*, state: State = DEFAULT_STATE, as_json: AsJson = False) -> None:
-    """Show the local cloud, its job runs and their logs. Example: listenlake status --json."""
-    found = lifecycle.status(state)
-    runs = [
-        {"job": run.job_name, "run_id": run.id, "state": str(run.state), "error": run.error_message, "log": run.log}
-        for run in found.runs
-    ]
-    if as_json:
-        endpoint = found.record.endpoint if found.record and found.running else None
-        _print_json({"running": found.running, "endpoint": endpoint, "processes": found.processes, "runs": runs})
-        return
-    if found.running and found.record:
-        console.print(f"running: AWS at {found.record.endpoint}, Glue at {found.record.glue_endpoint}")
-    else:
-        console.print("crashed: run `listenlake down`" if found.crashed else "not running")
-    for run in runs:
-        console.print(f"{run['job']:20} {run['state']:10} {run['log']}", highlight=False, soft_wrap=True)
-        if run["error"]:
-            console.print(f"{'':20} {run['error']}", markup=False, highlight=False)
 
 
 @app.command()

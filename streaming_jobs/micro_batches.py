@@ -10,7 +10,7 @@ import json
 import logging
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -18,10 +18,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse import layout
+from lakehouse.batch_reports import BatchReport, BatchReports
 from lakehouse.batches import BatchFile, BatchId, Manifest, commit_manifest, list_files, read_manifest
 from lakehouse.jobs import Report, Run
 from lakehouse.settings import IngestSettings
-from streaming_jobs.batch_metrics import BatchMetrics, embedded
+from streaming_jobs.batch_metrics import embedded
 from streaming_jobs.parsing import accepted_listens, parse_records, rejected_records
 from streaming_jobs.stream_sources import GLUE
 
@@ -59,8 +60,10 @@ class MicroBatchSink:
     def write(self, records: DataFrame, number: int) -> None:
         """Write micro-batch `number`, unless it is already committed."""
         batch = BatchId(self.generation, str(number))
-        if read_manifest(self.run.s3, self.run.settings.raw_bucket, batch.manifest_key):
+        if committed := read_manifest(self.run.s3, self.run.settings.raw_bucket, batch.manifest_key):
             logger.info("batch is committed already", extra={"batch": batch.path})
+            # The run that committed it may have died before it told; what it measured is lost then, its counts are not.
+            self._reports.publish(BatchReport.of(committed))
             return
         report = Report()
         # Without the cache, the second action below would read the stream again.
@@ -112,15 +115,20 @@ class MicroBatchSink:
 
     def _log(self, manifest: Manifest, contents: dict[str | None, Content], report: Report, *, won: bool) -> None:
         oldest = min(content.oldest for content in contents.values())
-        metrics = BatchMetrics(
-            accepted=manifest.rows or 0,
-            rejected=manifest.rejected,
+        told = replace(
+            BatchReport.of(manifest),
             payload_bytes=sum(content.payload_bytes for content in contents.values()),
-            lag_seconds=(manifest.committed_at - oldest).total_seconds(),
+            lag_seconds=round((manifest.committed_at - oldest).total_seconds(), 3),
             seconds=report.seconds,
         )
-        figures = embedded(metrics, job=layout.INGEST_JOB, now=manifest.committed_at)
+        figures = embedded(told, job=layout.INGEST_JOB)
         logger.info("micro-batch", extra={"batch": manifest.id.path, "committed": won, **figures})
+        if won:
+            self._reports.publish(told)
+
+    @property
+    def _reports(self) -> BatchReports:
+        return BatchReports(self.run.dynamodb, self.run.settings.control_table, layout.INGEST_JOB)
 
     def _uri(self, key: str) -> str:
         return layout.uri(self.run.settings.raw_bucket, key)

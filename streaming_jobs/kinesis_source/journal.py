@@ -47,15 +47,19 @@ class Journal(Protocol):
         ...
 
 
-def open_journal(location: str) -> Journal:
+def open_journal(location: str, *, s3: S3Client | None = None) -> Journal:
     """Return the journal at a location.
+
+    Args:
+        location: Where it is.
+        s3: The client to reach it with; by default one as the environment says.
 
     Raises:
         SettingsError: It is neither on S3 nor a local folder.
     """
     parts = urlsplit(location)
     if parts.scheme in ("s3", "s3a") and parts.netloc:
-        return S3Journal(parts.netloc, parts.path.strip("/"))
+        return S3Journal(parts.netloc, parts.path.strip("/"), s3)
     if parts.scheme in ("", "file") and parts.path.startswith("/"):
         return FolderJournal(Path(parts.path))
     raise SettingsError(
@@ -79,7 +83,8 @@ def _s3() -> S3Client:
 class S3Journal:
     """Objects below a prefix; S3 itself refuses the second put."""
 
-    def __init__(self, bucket: str, prefix: str) -> None:
+    def __init__(self, bucket: str, prefix: str, client: S3Client | None = None) -> None:
+        self._s3 = client or _s3()
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
 
@@ -87,7 +92,7 @@ class S3Journal:
         """Write `text` unless the name is taken, and return what is there then."""
         for _ in range(CONFLICT_TRIES):
             try:
-                _s3().put_object(Bucket=self._bucket, Key=self._prefix + name, Body=text.encode(), IfNoneMatch="*")
+                self._s3.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=text.encode(), IfNoneMatch="*")
             except ClientError as error:
                 # A conflict says that another put was under way and nothing of how it ended; the SDK repeats a put
                 # whose answer was lost, so what is there may be our own.
@@ -106,7 +111,7 @@ class S3Journal:
     def read(self, name: str) -> str | None:
         """Return the text of this name, None when there is none."""
         try:
-            return _s3().get_object(Bucket=self._bucket, Key=self._prefix + name)["Body"].read().decode()
+            return self._s3.get_object(Bucket=self._bucket, Key=self._prefix + name)["Body"].read().decode()
         except ClientError as error:
             if error.response["Error"]["Code"] == "NoSuchKey":
                 return None
@@ -114,7 +119,7 @@ class S3Journal:
 
     def names(self) -> list[str]:
         """Return every name, the one written last at the end."""
-        pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
         found = [(entry["LastModified"], entry["Key"]) for page in pages for entry in page.get("Contents", [])]
         return [key.removeprefix(self._prefix) for _, key in sorted(found)]
 
@@ -122,7 +127,7 @@ class S3Journal:
         """Remove names that are no longer needed."""
         if names:
             keys = [{"Key": self._prefix + name} for name in names]
-            _s3().delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})  # type: ignore[typeddict-item]
+            self._s3.delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})  # type: ignore[typeddict-item]
 
 
 class FolderJournal:

@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from streaming_jobs.kinesis_source.client import StreamClient
-from streaming_jobs.kinesis_source.journal import open_journal
+from streaming_jobs.kinesis_source.journal import Journal, open_journal
 from streaming_jobs.kinesis_source.offsets import Plan
 from streaming_jobs.kinesis_source.options import SourceOptions
 from streaming_jobs.kinesis_source.reader import plan_name, read_ends
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
     from pyspark.sql.streaming.listener import StreamingQueryProgress
     from pyspark.sql.streaming.query import StreamingQuery
 
@@ -88,9 +89,13 @@ def progress_of(location: str, offset: Mapping[str, Any] | str) -> SourceProgres
         location: The query's `progressLocation`.
         offset: The source's offset, as `end_offsets` finds it in a query's progress, or its JSON.
     """
+    return _progress(open_journal(location), offset)
+
+
+def _progress(journal: Journal, offset: Mapping[str, Any] | str) -> SourceProgress:
     told = json.loads(offset) if isinstance(offset, str) else offset
     plan = Plan.from_offset(told)
-    ends = read_ends(open_journal(location), plan)
+    ends = read_ends(journal, plan)
     shards = {
         shard: ShardProgress(
             after=end.position.after,
@@ -106,15 +111,20 @@ def progress_of(location: str, offset: Mapping[str, Any] | str) -> SourceProgres
     return SourceProgress(serial=plan.serial, shards=shards, vanished=tuple(plan.lost))
 
 
-def latest_progress(location: str) -> SourceProgress | None:
-    """Return how the newest batch that was read ended, without a query at hand; None before the first one."""
-    journal = open_journal(location)
+def latest_progress(location: str, *, s3: S3Client | None = None) -> SourceProgress | None:
+    """Return how the newest batch that was read ended, without a query at hand; None before the first one.
+
+    Args:
+        location: The query's `progressLocation`.
+        s3: The client to reach it with; by default one as the environment says.
+    """
+    journal = open_journal(location, s3=s3)
     read = [name for name in journal.names() if "/ends-" in name]
     if not read:
         return None
     epoch, serial, _ = read[-1].rsplit("/", 2)
     plan = journal.read(plan_name(epoch, int(serial)))
-    return progress_of(location, plan) if plan is not None else None
+    return _progress(journal, plan) if plan is not None else None
 
 
 def pin_tip(options: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ import pytest
 from pyspark.errors import StreamingQueryException
 
 from lakehouse import layout
+from lakehouse.batch_reports import BatchReports
 from lakehouse.boundaries import Boundaries
 from lakehouse.control import Progress
 from lakehouse.jobs import Report, Run
@@ -222,6 +224,10 @@ def test_a_batch_commits_once_wherever_its_first_attempt_died(
     assert key == "processed-streams/generation=0b6e/batch=0/_MANIFEST.json"
     manifest = json.loads(lab.read(key))
     assert (manifest["rows"], manifest["rejected"]) == (1, {"invalid_json": 1})
+    reports = BatchReports(lab.dynamodb, ingest.settings.control_table, layout.INGEST_JOB)
+    [told] = reports.since(datetime.fromisoformat(manifest["committed_at"]))
+    assert (told, told.accepted, told.rejected) == (reports.latest(), 1, {"invalid_json": 1})
+    assert (told.lag_seconds is None) == (boundary == "manifest_written"), "what a run measured dies with it"
     listens, rejects = kept(lab, manifest)
     assert [(row["event_id"], row["sequence_number"]) for row in listens] == [("e", "0")]
     assert [(row["reason"], row["payload"], row["sequence_number"]) for row in rejects] == [("invalid_json", "{", "1")]

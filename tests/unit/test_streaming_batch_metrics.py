@@ -7,11 +7,14 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
+from lakehouse.batch_reports import BatchReport
 from lakehouse.log import JsonFormatter
-from streaming_jobs.batch_metrics import BatchMetrics, embedded
+from streaming_jobs.batch_metrics import embedded
 
 NOW = datetime(2024, 6, 25, 18, 0, 0, 250_000, tzinfo=UTC)
-METRICS = BatchMetrics(
+REPORT = BatchReport(
+    batch="generation=g/batch=7/",
+    committed_at=NOW,
     accepted=5,
     rejected={"invalid_json": 2, "oversize": 1},
     payload_bytes=900,
@@ -21,7 +24,7 @@ METRICS = BatchMetrics(
 
 
 def logged() -> dict[str, Any]:
-    record = logging.makeLogRecord({"msg": "micro-batch", **embedded(METRICS, job="ingest_listens", now=NOW)})
+    record = logging.makeLogRecord({"msg": "micro-batch", **embedded(REPORT, job="ingest_listens")})
     line: dict[str, Any] = json.loads(JsonFormatter().format(record))
     return line
 
