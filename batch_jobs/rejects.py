@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from batch_jobs.dimensions import Dimension
 from batch_jobs.enrichment import enrichment_rejects
-from lakehouse import events, layout
+from lakehouse import events, layout, listen_rules
 from lakehouse.batches import list_files
 from lakehouse.tables import PROCESSED_LISTENS, REJECTED_RECORDS
 
@@ -86,6 +86,7 @@ def _as_records(outcomes: DataFrame) -> DataFrame:
         .select(
             F.col("outcome").alias("reason"),
             told.alias("message"),
+            listen_rules.fingerprint(F.col("outcome"), told).alias("fingerprint"),
             F.to_json(F.struct(*listen), _TO_THE_MICROSECOND).alias("payload"),
             F.lit(None).cast("string").alias("payload_base64"),
             "event_id",

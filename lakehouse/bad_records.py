@@ -21,8 +21,21 @@ FINGERPRINT_DIGITS: Final = 12
 REPLAYABLE: Final = frozenset(events.INGEST_REASONS | events.ENRICHMENT_REASONS) - {"unreadable_file"}
 """Reasons whose records are events; the others speak of rows of dimension files and of whole files."""
 
-_INSIDE_OF_TYPE: Final = re.compile(r"<.*?>+(?=,| for |$)|\([0-9]+,[0-9]+\)")
-"""Members of a JSON object and digits of a decimal: they belong to the payload, not to the cause."""
+INSIDE_OF_TYPE_PATTERN: Final = r"(?s)<.*?>+(?=,| for |(?![\s\S]))|\([0-9]+,[0-9]+\)"
+"""Members of a JSON object and digits of a decimal: they belong to the payload, not to the cause.
+
+Python and Spark read it alike: `.` is any character, and no character follows at the end.
+"""
+
+
+def fingerprint_of(reason: str, message: str) -> str:
+    """Return the name of a cause: a digest of the reason and of the fields and JSON types that its message names.
+
+    The jobs store it with each record (`lakehouse.listen_rules.fingerprint`); this names older ones, and what has no
+    message of its own.
+    """
+    cause = f"{reason}|{re.sub(INSIDE_OF_TYPE_PATTERN, '', message)}"
+    return hashlib.sha256(cause.encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 class Position(NamedTuple):
@@ -45,6 +58,7 @@ class BadRecord:
         position: Where it came from.
         arrived_at: When; None for what has no arrival of its own.
         source_batch: Path of the batch that it was part of.
+        fingerprint: Name of its cause.
     """
 
     reason: str
@@ -53,6 +67,7 @@ class BadRecord:
     position: Position
     arrived_at: datetime | None
     source_batch: str
+    fingerprint: str
 
     @classmethod
     def from_json(cls, line: str | bytes) -> BadRecord:
@@ -60,9 +75,10 @@ class BadRecord:
         value = json.loads(line)
         encoded, text = value.get("payload_base64"), value.get("payload") or ""
         arrived_at = value.get("arrived_at")
+        reason, message = value["reason"], value.get("message", "")
         return cls(
-            reason=value["reason"],
-            message=value.get("message", ""),
+            reason=reason,
+            message=message,
             data=base64.b64decode(encoded) if encoded else text.encode(),
             position=Position(
                 value.get("stream", ""),
@@ -72,13 +88,8 @@ class BadRecord:
             ),
             arrived_at=datetime.fromisoformat(arrived_at) if arrived_at else None,
             source_batch=value.get("source_batch", ""),
+            fingerprint=value.get("fingerprint") or fingerprint_of(reason, message),
         )
-
-    @property
-    def fingerprint(self) -> str:
-        """Name of the cause: a digest of the reason and of the fields and JSON types that its message names."""
-        cause = f"{self.reason}|{_INSIDE_OF_TYPE.sub('', self.message)}"
-        return hashlib.sha256(cause.encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 @dataclass(frozen=True, kw_only=True)

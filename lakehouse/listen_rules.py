@@ -9,7 +9,7 @@ from __future__ import annotations
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from lakehouse import events
+from lakehouse import bad_records, events
 
 
 def listen_time(text: Column) -> Column:
@@ -34,3 +34,9 @@ def impossible_time(time: Column, arrived_at: Column) -> Column:
 def event_id(given: Column) -> Column:
     """The event's own id or, without one, the id derived from columns `user_id`, `track_id` and `listen_time`."""
     return F.coalesce(given, F.expr(events.event_id_sql()))
+
+
+def fingerprint(reason: Column, message: Column) -> Column:
+    """The name of a reject's cause, as `bad_records.fingerprint_of` gives it."""
+    named = F.regexp_replace(message, bad_records.INSIDE_OF_TYPE_PATTERN, "")
+    return F.substring(F.sha2(F.concat(reason, F.lit("|"), named), 256), 1, bad_records.FINGERPRINT_DIGITS)

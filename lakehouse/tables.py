@@ -165,6 +165,7 @@ REJECTED_RECORDS: Final = Table(
     key=("stream", "shard_id", "sequence_number", "line"),
     ddl="""reason STRING,
 message STRING,
+fingerprint STRING,
 payload STRING,
 payload_base64 STRING,
 event_id STRING,
@@ -175,7 +176,10 @@ line INT,
 arrived_at TIMESTAMP,
 source_batch STRING""",
 )
-"""One row per rejected event. `payload` holds the event in full; bytes that are no UTF-8 are in `payload_base64`."""
+"""One row per rejected event. `payload` holds the event in full; bytes that are no UTF-8 are in `payload_base64`.
+
+`fingerprint` is the same for all records of one cause; records of earlier releases have none.
+"""
 
 VALIDATION_RULES: Final = (
     "user_id_null",

@@ -71,6 +71,7 @@ def rejected_records(parsed: DataFrame, batch: str) -> DataFrame:
     rejects = parsed.where(F.col("reject_reason").isNotNull()).select(
         F.col("reject_reason").alias("reason"),
         F.col("reject_message").alias("message"),
+        listen_rules.fingerprint(F.col("reject_reason"), F.col("reject_message")).alias("fingerprint"),
         F.when(readable, F.col("payload")).alias("payload"),
         F.when(~readable, F.base64("data")).alias("payload_base64"),
         "event_id",

@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.errors import StreamingQueryException
+from pyspark.sql import functions as F
 
-from lakehouse import layout
+from lakehouse import layout, listen_rules
+from lakehouse.bad_records import fingerprint_of
 from lakehouse.batch_reports import BatchReports
 from lakehouse.boundaries import Boundaries
 from lakehouse.control import Progress
@@ -231,6 +233,26 @@ def test_a_batch_commits_once_wherever_its_first_attempt_died(
     listens, rejects = kept(lab, manifest)
     assert [(row["event_id"], row["sequence_number"]) for row in listens] == [("e", "0")]
     assert [(row["reason"], row["payload"], row["sequence_number"]) for row in rejects] == [("invalid_json", "{", "1")]
+    assert [row["fingerprint"] for row in rejects] == [fingerprint_of("invalid_json", rejects[0]["message"])]
+
+
+def test_spark_and_python_give_a_cause_the_same_fingerprint(spark: SparkSession) -> None:
+    causes = [
+        ("wrong_type", "a field: user_id as STRING for BIGINT"),
+        (
+            "wrong_type",
+            "a field: user_id as OBJECT<a: BIGINT, b: ARRAY<STRING>> for BIGINT, x as DECIMAL(3,1) for STRING",
+        ),
+        ("wrong_type", "a field: user_id as OBJECT<a\n\u2028: BIGINT> for BIGINT, track_id as ARRAY<é>\n"),
+        ("wrong_type", "ends in a type as ARRAY<OBJECT<>>"),
+        ("oversize", "the event is larger than 65536 bytes"),
+        ("oversize", ""),
+    ]
+    named = spark.createDataFrame(causes, "reason STRING, message STRING").select(
+        "reason", "message", listen_rules.fingerprint(F.col("reason"), F.col("message")).alias("fingerprint")
+    )
+    found = [tuple(row) for row in named.collect()]
+    assert sorted(found) == sorted((*cause, fingerprint_of(*cause)) for cause in causes)
 
 
 def test_a_driver_that_lost_its_lease_commits_nothing(lab: Lab, ingest: Run[IngestSettings]) -> None:

@@ -10,7 +10,7 @@ import boto3
 import pytest
 from typer.testing import CliRunner
 
-from lakehouse.bad_records import BadRecord, Selection, group_records
+from lakehouse.bad_records import BadRecord, Selection, fingerprint_of, group_records
 from lakehouse.errors import SettingsError
 from listenlake.bad_fix import Fix, UnfixableError
 from listenlake.bad_replay import MAX_ATTEMPTS, PUT_TRIES, BadRecordStore, ReplayError
@@ -102,6 +102,7 @@ def lake(s3: S3Client, raw_bucket: str) -> Lake:
         ("user_id as STRING for BIGINT", "user_id as BOOLEAN for BIGINT", False),
         ("user_id as STRING for BIGINT", "track_id as BIGINT for STRING", False),
         ("track_id as OBJECT<a: BIGINT> for STRING", "track_id as OBJECT<a: BIGINT> for STRING, x as B for C", False),
+        ("user_id as OBJECT<a\n: B> for BIGINT", "user_id as OBJECT<c\u2028: D> for BIGINT", True),
     ],
 )
 def test_a_fingerprint_names_the_cause_and_no_value(one: str, other: str, is_same: bool) -> None:
@@ -110,6 +111,11 @@ def test_a_fingerprint_names_the_cause_and_no_value(one: str, other: str, is_sam
         for place, text in enumerate((one, other))
     ]
     assert (records[0].fingerprint == records[1].fingerprint) is is_same
+
+
+def test_a_fingerprint_that_is_stored_outlives_a_change_of_words() -> None:
+    assert BadRecord.from_json(line(1, "{}", fingerprint="3f2a91")).fingerprint == "3f2a91"
+    assert BadRecord.from_json(line(1, "{}")).fingerprint == fingerprint_of("missing_field", MISSING)
 
 
 def test_groups_count_and_know_when_they_were_seen() -> None:
