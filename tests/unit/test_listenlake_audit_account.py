@@ -38,10 +38,17 @@ def account(lab: Lab) -> Account:
     return report(lab).account
 
 
-def ingest(lab: Lab, number: int, *, listens: list[dict[str, Any]], rejects: list[dict[str, Any]]) -> None:
+def ingest(
+    lab: Lab,
+    number: int,
+    *,
+    listens: list[dict[str, Any]],
+    rejects: list[dict[str, Any]],
+    generation: str = "0b6e",
+) -> None:
     """One more batch, merged and archived."""
     body = to_parquet(pa.Table.from_pylist(listens, PROCESSED_SCHEMA))
-    batch = BatchId("0b6e", str(number))
+    batch = BatchId(generation, str(number))
     archive(lab, batch, "attempt=a/part-0.parquet", body, len(listens), rejects=rejects)
 
 
@@ -105,6 +112,14 @@ def test_a_second_checkpoint_that_reads_the_stream_again_receives_nothing_new(la
     lab.put(ENRICHMENT_REJECTS.replace("0b6e", "ffff"), second)
     found = account(lab)
     assert (found.received, found.accepted, found.duplicate, found.closes) == (10, 6, 1, True)
+
+
+def test_an_event_that_only_one_of_two_checkpoints_met_too_early_is_no_reject(lab: Lab) -> None:
+    ingest(lab, 0, listens=[again("1")], rejects=[], generation="aaaa")
+    early = {**reject("1", "unknown_track"), "payload": "{}"}
+    lab.put(ENRICHMENT_REJECTS.replace("0b6e", "aaaa"), json.dumps(early))
+    found = account(lab)
+    assert (found.accepted, found.rejected, found.received) == (6, {"unknown_user": 1, "invalid_json": 1}, 10)
 
 
 @pytest.mark.parametrize("shift", ["20", "200"], ids=["as many digits", "more digits"])
