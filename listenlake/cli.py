@@ -17,7 +17,15 @@ from rich.console import Console
 
 from lakehouse import layout
 from lakehouse.errors import ListenlakeError
-from listenlake import audit_commands, bad_commands, screen, status_commands, trigger_commands
+from listenlake import (
+    audit_commands,
+    bad_commands,
+    cost_commands,
+    deploy_commands,
+    screen,
+    status_commands,
+    trigger_commands,
+)
 from listenlake.connection import NotConnectedError, connect
 from listenlake.demo import DemoSettings, check_data, run_demo
 from listenlake.job_runs import run_to_end
@@ -50,10 +58,15 @@ console = Console(width=WIDTH)
 errors = Console(stderr=True, width=WIDTH)
 register(app, console, errors)
 register_tables(app, kpis_app, console)
-audit_commands.register(app, console)
-bad_commands.register(app, console)
-status_commands.register(app, console)
-trigger_commands.register(app, console)
+for commands in (
+    audit_commands,
+    bad_commands,
+    status_commands,
+    trigger_commands,
+    cost_commands,
+    deploy_commands,
+):
+    commands.register(app, console)
 
 
 def main() -> None:

@@ -27,6 +27,24 @@ KEPT: Final = 4
 SYNTH_SECONDS: Final = 300.0
 
 
+def synthesis_command() -> list[str]:
+    """Return the words that synthesise `infra`; its environment says what and where to."""
+    return [sys.executable, "-m", "infra.app"]
+
+
+def synthesis_environment(
+    configuration: Configuration, *, tools: Toolchain, host: Mapping[str, str], out: Path
+) -> dict[str, str]:
+    """Return the environment of a synthesis of `configuration` into the folder `out`, which does not exist yet."""
+    return {
+        **base_environment(host),
+        "TMPDIR": str(out.parent),
+        "JSII_NODE": str(tools.node),
+        "CDK_OUTDIR": str(out),
+        "CDK_CONTEXT_JSON": json.dumps(configuration.to_context()),
+    }
+
+
 class Assembly:
     """The assembly for one set of options, being made or ready."""
 
@@ -43,14 +61,8 @@ class Assembly:
         shutil.rmtree(self._draft, ignore_errors=True)
         self._draft.parent.mkdir(parents=True, exist_ok=True)
         self._synth = start_guarded(
-            [sys.executable, "-m", "infra.app"],
-            environment={
-                **base_environment(host),
-                "TMPDIR": str(self._draft.parent),
-                "JSII_NODE": str(tools.node),
-                "CDK_OUTDIR": str(self._draft),
-                "CDK_CONTEXT_JSON": json.dumps(configuration.to_context()),
-            },
+            synthesis_command(),
+            environment=synthesis_environment(configuration, tools=tools, host=host, out=self._draft),
             state=state.folder,
             log=self._log,
             cwd=PROJECT,

@@ -19,6 +19,11 @@ DEPLOY_SECONDS: Final = 300.0
 QUIET: Final = ("--no-notices", "--no-version-reporting", "--no-color", "--ci")
 
 
+def cdk_command(tools: Toolchain, verb: str, *arguments: str) -> list[str]:
+    """Return the words that run the pinned CDK, here and for an account on AWS alike."""
+    return [str(tools.node), str(tools.cdk), verb, *arguments, *QUIET]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
     """The CDK, pointed to one local cloud.
@@ -50,7 +55,7 @@ class Deployment:
         folder.mkdir(parents=True, exist_ok=True)
         log = self.state.logs / f"cdk-{verb}.log"
         process = start_guarded(
-            [self.tools.node, self.tools.cdk, verb, *arguments, *QUIET],
+            cdk_command(self.tools, verb, *arguments),
             environment=self._environment(folder),
             state=self.state.folder,
             log=log,

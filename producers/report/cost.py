@@ -17,6 +17,7 @@ from producers.errors import ProducerError
 from producers.report.totals import KB, UNIT_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 GB: Final = 2**30
@@ -63,20 +64,25 @@ class Prices:
         return asdict(self)
 
 
-def load_prices(path: Path | None = None) -> Prices:
+def load_prices(path: Path | None = None, names: Sequence[str] = ()) -> Prices:
     """Read a price list, by default the one that comes with the package.
+
+    Args:
+        path: Another price list.
+        names: Prices that it has to hold beside those of Kinesis.
 
     Raises:
         ProducerError: The file is no price list.
     """
+    needed = (*PRICE_NAMES, *names)
     source = path if path is not None else resources.files("producers.report") / "prices.json"
     try:
         prices = Prices(**json.loads(source.read_text(encoding="utf-8")))
-        for name in PRICE_NAMES:
+        for name in needed:
             prices.amount(name)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ProducerError(
-            expected=f"a price list with the prices {', '.join(PRICE_NAMES)}",
+            expected=f"a price list with the prices {', '.join(needed)}",
             found=f"{source}: {type(error).__name__}: {error}",
             do="Copy producers/report/prices.json and change the amounts.",
         ) from error
