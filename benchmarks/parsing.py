@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -37,7 +38,11 @@ def measure_parsing() -> dict[str, float]:
         conf = write_spark_conf(
             Path(folder), endpoint="http://127.0.0.1:9", jars=tools.jars, options=CloudOptions(driver_memory="2g")
         )
-        os.environ |= {"SPARK_CONF_DIR": str(conf), "JAVA_HOME": str(tools.java_home)}
+        os.environ |= {
+            "SPARK_CONF_DIR": str(conf),
+            "JAVA_HOME": str(tools.java_home),
+            "PYSPARK_PYTHON": sys.executable,
+        }
         spark = build_session("benchmarks")
         records = _records(spark.range(ROWS, numPartitions=2)).persist()
         records.count()

@@ -1,7 +1,7 @@
 """The listen event: its fields, its limits, the reasons to reject one, and the id of an event that has none.
 
 Pure Python, no Spark: producers, jobs, the Lambda and tests read the same definitions. The Spark side of the same
-rules is `lakehouse.listen_rules`; a property test holds both to the same answers.
+rules, for files put by hand, is `lakehouse.listen_rules`.
 """
 
 from __future__ import annotations
@@ -83,8 +83,10 @@ def split_events(data: bytes) -> list[tuple[int, bytes]]:
     """
     if _BETWEEN_EVENTS.search(data) is None:
         return [(1, data)]
-    lines = enumerate((line.removesuffix(b"\r") for line in data.split(b"\n")), start=1)
-    return [(number, line) for number, line in lines if line]
+    lines = data.split(b"\n")
+    if b"\r" in data:
+        lines = [line.removesuffix(b"\r") for line in lines]
+    return [(number, line) for number, line in enumerate(lines, start=1) if line]
 
 
 def derive_event_id(user_id: int, track_id: str, listen_time: datetime) -> str:

@@ -1,7 +1,7 @@
 """The rules of the listen event as Spark columns: the twin of `lakehouse.events` for frames.
 
-Pure: columns in, columns out. The streaming job applies them to what it decoded from JSON, `batch_transform` to files
-put by hand.
+Pure: columns in, columns out. `batch_transform` applies them to files put by hand; the streaming job judges events by
+`streaming_jobs.judging`.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class MicroBatchSink:
             return
         report = Report()
         # Without the cache, the second action below would read the stream again.
-        parsed = _to_keep(parse_records(records)).persist()
+        parsed = parse_records(records).persist()
         try:
             with report.phase("parse"):
                 contents = _contents(parsed)
@@ -136,13 +136,6 @@ class MicroBatchSink:
     def _files(self, folder: str, suffix: str) -> tuple[BatchFile, ...]:
         found = list_files(self.run.s3, self.run.settings.raw_bucket, folder)
         return tuple(file for file, _ in found if file.key.endswith(suffix))
-
-
-def _to_keep(parsed: DataFrame) -> DataFrame:
-    """What the batch needs of its events: the payload of a listen has done its duty and need not be cached."""
-    is_reject = F.col("reject_reason").isNotNull()
-    sized = parsed.withColumn("payload_bytes", F.octet_length("data"))
-    return sized.withColumns({name: F.when(is_reject, F.col(name)) for name in ("data", "payload")})
 
 
 def _contents(parsed: DataFrame) -> dict[str | None, Content]:

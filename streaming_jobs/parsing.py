@@ -1,22 +1,26 @@
-"""Bytes in, listens or reasons out: the ingest rules of `lakehouse.events` on a frame. Pure, no session, no I/O.
+"""Records in, listens and rejects out: `streaming_jobs.judging` on a frame, an Arrow batch at a time. No I/O.
 
 Every event of a record comes out exactly once, as a listen (`reject_reason` null) or as a reject with its reason.
 """
 
 from __future__ import annotations
 
-from functools import reduce
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
-from pyspark.sql import Column, DataFrame
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse import events, listen_rules
+from lakehouse import listen_rules
+from lakehouse.events import FIELDS, split_events
 from lakehouse.tables import PROCESSED_LISTENS, REJECTED_RECORDS
-from streaming_jobs import plain_events
-from streaming_jobs.json_lines import split_records
+from streaming_jobs.judging import Reject, judge
+from streaming_jobs.plain_events import read_plain
 
-_JSON_OPTIONS: Final = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
+BYTES_AT_ONCE: Final = 8 * 1024 * 1024
+"""Bytes of records that are taken apart and judged at once; bounds memory, and keeps the answers small."""
 
 _POSITION: Final = {
     "stream": "streamName",
@@ -24,6 +28,22 @@ _POSITION: Final = {
     "sequence_number": "sequenceNumber",
     "arrived_at": "approximateArrivalTimestamp",
 }
+_JUDGED: Final = (*FIELDS, "extra")
+PARSED_DDL: Final = (
+    f"{PROCESSED_LISTENS.ddl},\ndata BINARY,\npayload_bytes BIGINT,\nreject_reason STRING,\nreject_message STRING"
+)
+_ARROW: Final = {
+    "STRING": pa.string(),
+    "BIGINT": pa.int64(),
+    "INT": pa.int32(),
+    "BINARY": pa.binary(),
+    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+    "MAP<STRING, STRING>": pa.map_(pa.string(), pa.string()),
+}
+PARSED: Final = pa.schema(
+    [(name, _ARROW[kind]) for name, kind in (column.split(maxsplit=1) for column in PARSED_DDL.split(",\n"))]
+)
+"""Columns of `parse_records` as Arrow has them."""
 
 
 def parse_records(records: DataFrame) -> DataFrame:
@@ -33,26 +53,18 @@ def parse_records(records: DataFrame) -> DataFrame:
         records: Columns of the Kinesis source (`streaming_jobs.kinesis_source`).
 
     Returns:
-        One row per event: the columns of `PROCESSED_LISTENS`, plus `data` and `payload`, the event as bytes and as
-        text, and `reject_reason` and `reject_message`, which are null for a listen.
+        One row per event: the columns of `PROCESSED_LISTENS`; `payload_bytes`, the event's size; `reject_reason`,
+        `reject_message` and `data`, the event's own bytes, all three null for a listen.
     """
-    renamed = records.withColumnsRenamed({source: ours for ours, source in _POSITION.items()})
-    placed = split_records(renamed).withColumn("payload", F.col("data").cast("string"))
-    # A step each: an expression that is named before it is used is evaluated once a row.
-    readable = placed.withColumn("text", _readable_text())
-    plain = readable.withColumn("plain", plain_events.decoded(F.col("text"))).withColumn("plain", _plain())
-    decoded = plain.withColumn("pair", _pair()).withColumn("members", _members())
-    typed = decoded.withColumns({f"type_{name}": _json_type(name) for name in events.FIELDS})
-    valued = typed.withColumns({name: _value(name, kind) for name, kind in events.FIELDS.items()})
-    timed = valued.withColumn("listen_time", listen_rules.listen_time(F.col("listen_time")))
-    judged = timed.withColumn("reject_reason", _reason())
-    return judged.select(
-        *[_output(name) for name in PROCESSED_LISTENS.columns],
-        "data",
-        "payload",
-        "reject_reason",
-        _message().alias("reject_message"),
-    )
+    needed = records.select("data", *[F.col(source).alias(ours) for ours, source in _POSITION.items()])
+    return needed.mapInArrow(parse_batches, PARSED_DDL)
+
+
+def parse_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Do what `parse_records` does, on batches of `data`, `stream`, `shard_id`, `sequence_number` and `arrived_at`."""
+    for batch in batches:
+        for part in _in_parts(batch):
+            yield from _parse(part).to_batches()
 
 
 def accepted_listens(parsed: DataFrame) -> DataFrame:
@@ -67,12 +79,13 @@ def rejected_records(parsed: DataFrame, batch: str) -> DataFrame:
         parsed: Output of `parse_records`.
         batch: Path of the micro-batch, kept in each record.
     """
-    readable = F.expr("is_valid_utf8(payload)")
+    payload = F.col("data").cast("string")
+    readable = F.expr("is_valid_utf8(cast(data AS STRING))")
     rejects = parsed.where(F.col("reject_reason").isNotNull()).select(
         F.col("reject_reason").alias("reason"),
         F.col("reject_message").alias("message"),
         listen_rules.fingerprint(F.col("reject_reason"), F.col("reject_message")).alias("fingerprint"),
-        F.when(readable, F.col("payload")).alias("payload"),
+        F.when(readable, payload).alias("payload"),
         F.when(~readable, F.base64("data")).alias("payload_base64"),
         "event_id",
         "stream",
@@ -85,121 +98,73 @@ def rejected_records(parsed: DataFrame, batch: str) -> DataFrame:
     return rejects.select(*REJECTED_RECORDS.columns)
 
 
-def _sentinel() -> Column:
-    """A name that no payload holds, since it is made of the payload's own digest.
-
-    Spark's parser reads the first JSON value of a text and ignores what follows it. Read as the first of two elements,
-    the second one with this name, anything that is not exactly one value breaks the list or moves its end.
-    """
-    return F.concat(F.lit("listenlake:end:"), F.sha1("data"))
-
-
-def _readable_text() -> Column:
-    """The payload, null where it is too large or no UTF-8."""
-    small_text = (F.octet_length("data") <= events.MAX_EVENT_BYTES) & F.expr("is_valid_utf8(payload)")
-    return F.when(small_text, F.col("payload"))
+def _in_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    sizes = pc.cumulative_sum(pc.binary_length(batch["data"]).cast(pa.int64()))
+    part_of = pc.divide(sizes, BYTES_AT_ONCE)
+    begin = 0
+    for count in pc.value_counts(part_of).field("counts").to_pylist():
+        yield batch.slice(begin, count)
+        begin += count
 
 
-def _plain() -> Column:
-    """The fields of a payload that takes the short way, null for one that takes the strict way."""
-    plain = F.col("plain")
-    return F.when(plain_events.complete(plain) & plain_events.names_differ(plain, F.col("text")), plain)
-
-
-def _is_plain() -> Column:
-    return F.col("plain").isNotNull()
-
-
-def _pair() -> Column:
-    """The payload's members and the sentinel's, each member a variant that keeps its JSON type; null if unreadable."""
-    listed = F.concat(F.lit("["), F.col("text"), F.lit(',{"'), _sentinel(), F.lit('":0}]'))
-    return F.when(~_is_plain(), F.from_json(listed, "ARRAY<MAP<STRING, VARIANT>>", _JSON_OPTIONS))
-
-
-def _members() -> Column:
-    """The object's members by name; null unless the payload is exactly one object."""
-    is_one_value = (F.size("pair") == 2) & F.map_contains_key(F.get("pair", F.lit(1)), _sentinel())
-    return F.when(is_one_value, F.get("pair", F.lit(0)))
-
-
-def _json_type(name: str) -> Column:
-    return F.schema_of_variant(F.col("members")[name])
-
-
-def _present(name: str) -> Column:
-    return F.coalesce(F.col(f"type_{name}") != "VOID", F.lit(False))
-
-
-def _value(name: str, kind: str) -> Column:
-    value = F.try_variant_get(F.col("members")[name], "$", kind.lower())
-    return F.when(_is_plain(), F.col("plain")[name]).when(F.col(f"type_{name}") == kind, value)
-
-
-def _names_repeat() -> Column:
-    names = F.map_keys("members")
-    return F.size(F.array_distinct(names)) < F.size(names)
-
-
-def _absent_fields() -> Column:
-    return F.concat_ws(", ", *[F.when(~_present(name), F.lit(name)) for name in events.REQUIRED_FIELDS])
-
-
-def _has_wrong_type(name: str) -> Column:
-    return _present(name) & (F.col(f"type_{name}") != events.FIELDS[name])
-
-
-def _mistyped_fields() -> Column:
-    shown = [
-        F.when(_has_wrong_type(name), F.concat(F.lit(f"{name} as "), F.col(f"type_{name}"), F.lit(f" for {kind}")))
-        for name, kind in events.FIELDS.items()
-    ]
-    return F.concat_ws(", ", *shown)
-
-
-def _reason() -> Column:
-    """The first reason that applies, in the order of `INGEST_REASONS`; null for a listen."""
-    absent = reduce(lambda one, other: one | other, [~_present(name) for name in events.REQUIRED_FIELDS])
-    mistyped = reduce(lambda one, other: one | other, [_has_wrong_type(name) for name in events.FIELDS])
-    # A plain payload has been found to be one object with every required field, each of its type.
-    broken = F.col("members").isNull() | _names_repeat()
-    tests = {
-        "oversize": F.octet_length("data") > events.MAX_EVENT_BYTES,
-        "invalid_utf8": F.col("text").isNull(),
-        "invalid_json": ~_is_plain() & broken,
-        "missing_field": ~_is_plain() & absent,
-        "wrong_type": ~_is_plain() & mistyped,
-        "invalid_value": listen_rules.invalid_value(F.col("track_id"), F.col("event_id")),
-        "invalid_time": F.col("listen_time").isNull(),
-        "impossible_time": listen_rules.impossible_time(F.col("listen_time"), F.col("arrived_at")),
+def _parse(records: pa.RecordBatch) -> pa.Table:
+    events = _split(records)
+    fields, is_plain = read_plain(events["data"].combine_chunks(), events["arrived_at"].combine_chunks())
+    others = events.filter(pc.invert(is_plain))
+    verdicts = _judge(others)
+    listens = [verdict for verdict in verdicts if not isinstance(verdict, Reject)]
+    rejects = [verdict for verdict in verdicts if isinstance(verdict, Reject)]
+    is_reject = pa.array([isinstance(verdict, Reject) for verdict in verdicts], pa.bool_())
+    rejected = others.filter(is_reject)
+    told = {
+        "event_id": [reject.event_id for reject in rejects],
+        "reject_reason": [reject.reason for reject in rejects],
+        "reject_message": [reject.message for reject in rejects],
+        "data": rejected["data"],
     }
-    if tests.keys() != events.INGEST_REASONS.keys():
-        raise AssertionError("every ingest reason needs its test")
-    return F.coalesce(*[F.when(test, F.lit(code)) for code, test in tests.items()])
+    return pa.concat_tables(
+        [
+            _rows(events.filter(is_plain), dict(zip(fields.column_names, fields.columns, strict=True))),
+            _rows(others.filter(pc.invert(is_reject)), {name: [one[name] for one in listens] for name in _JUDGED}),
+            _rows(rejected, told),
+        ]
+    )
 
 
-def _message() -> Column:
-    """What was wrong, for people: the reason's meaning, and the fields where that says more."""
-    reason = F.col("reject_reason")
-    told = [F.when(reason == code, F.lit(text)) for code, text in events.INGEST_REASONS.items()]
-    fields = F.when(reason == "missing_field", _absent_fields()).when(reason == "wrong_type", _mistyped_fields())
-    return F.concat_ws(": ", F.coalesce(*told), fields)
+def _split(records: pa.RecordBatch) -> pa.Table:
+    """One row per event: its `data`, its `line` and `payload_bytes`, and where and when its record arrived."""
+    data = records["data"]
+    is_lines = pc.or_(pc.match_substring(data, b"}\n{"), pc.match_substring(data, b"}\r\n{"))
+    singles = pa.Table.from_batches([records.filter(pc.invert(is_lines))])
+    events = singles.append_column("line", pa.repeat(pa.scalar(1, pa.int32()), singles.num_rows))
+    many = records.filter(is_lines)
+    if many.num_rows:
+        split = [split_events(record) for record in many["data"].to_pylist()]
+        whence = pa.array([place for place, found in enumerate(split) for _ in found], pa.int64())
+        exploded = pa.Table.from_batches([many.drop_columns("data")]).take(whence)
+        exploded = exploded.append_column("data", pa.array([e for found in split for _, e in found], pa.binary()))
+        exploded = exploded.append_column("line", pa.array([n for found in split for n, _ in found], pa.int32()))
+        events = pa.concat_tables([events, exploded.select(events.column_names)])
+    return events.append_column("payload_bytes", pc.binary_length(events["data"]).cast(pa.int64()))
 
 
-def _output(name: str) -> Column:
-    if name == "event_id":
-        return (
-            F.when(F.col("reject_reason").isNull(), listen_rules.event_id(F.col("event_id")))
-            .otherwise(F.col("event_id"))
-            .alias(name)
-        )
-    if name == "extra":
-        return _unknown_members().alias(name)
-    return F.col(name)
+def _judge(events: pa.Table) -> list[dict[str, Any] | Reject]:
+    # Records arrive by the millisecond, many in one: each moment is made once.
+    arrivals = events["arrived_at"].combine_chunks().dictionary_encode()
+    moments = arrivals.dictionary.to_pylist()
+    told = zip(events["data"].to_pylist(), arrivals.indices.to_pylist(), strict=True)
+    return [judge(data, moments[place]) for data, place in told]
 
 
-def _unknown_members() -> Column:
-    """Members that the contract does not know, as JSON text by name; null when there are none."""
-    known = F.array(*[F.lit(name) for name in events.FIELDS])
-    unknown = F.map_filter("members", lambda name, _: ~F.array_contains(known, name))
-    as_text = F.transform_values(unknown, lambda _, value: F.to_json(value))
-    return F.when(~_names_repeat() & (F.size(unknown) > 0), as_text)
+def _rows(events: pa.Table, found: Mapping[str, Any]) -> pa.Table:
+    """Rows of `PARSED`: what was found in the events and where they come from, null for all else."""
+    known = {name: events[name] for name in (*_POSITION, "line", "payload_bytes")} | dict(found)
+    columns = [
+        _column(known[field.name], field.type) if field.name in known else pa.nulls(len(events), field.type)
+        for field in PARSED
+    ]
+    return pa.table(columns, schema=PARSED)
+
+
+def _column(values: Any, kind: pa.DataType) -> Any:
+    return pa.array(values, kind) if isinstance(values, list) else values
