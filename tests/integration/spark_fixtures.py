@@ -31,13 +31,14 @@ from lakehouse.control import Progress
 from lakehouse.events import derive_event_id
 from lakehouse.jobs import Report, Run
 from lakehouse.leases import Lease
-from lakehouse.settings import JobSettings, KpiSettings, Places, TransformSettings
+from lakehouse.settings import IngestSettings, JobSettings, KpiSettings, Places, TransformSettings
 from lakehouse.spark import build_session
+from streaming_jobs.micro_batches import MicroBatchSink
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
     from local_cloud.cloud import Cloud
 
@@ -223,6 +224,11 @@ class Lab:
         return self.put(f"{layout.PROCESSED}{name}", body)
 
     # -- runs -----------------------------------------------------------------------------------------------------
+
+    def ingest(self, records: DataFrame, number: int) -> None:
+        """Write stream records as micro-batch `number` of the streaming job."""
+        self.put(f"{layout.INGEST_CHECKPOINT}metadata", json.dumps({"id": "0b6e"}))
+        self._run(lambda run: MicroBatchSink(run).write(records, number), self.settings(IngestSettings), "-")
 
     def transform(self, *, kill_at: str = "-", **settings: Any) -> dict[str, Any]:
         """Run batch_transform and return the facts of its report."""
