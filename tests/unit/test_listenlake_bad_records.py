@@ -280,6 +280,8 @@ def test_the_commands_show_a_payload_only_when_asked(
     fix = ("--rename", "userId=user_id", "--cast", "user_id=integer")
     [preview] = call("replay", "--fingerprint", name, *fix, "--dry-run")["groups"]
     assert (preview["fingerprint"], preview["records"], lake.sent()) == (name, 1, [])
+    asked = ["bad", "replay", "--fingerprint", name, *fix, "--dry-run", "--state", str(tmp_path)]
+    assert name in CliRunner().invoke(app, asked).output, "people are shown the causes too"
     assert [call("replay", "--fingerprint", name, *fix)["sent"] for _ in range(2)] == [1, 0]
     assert call("list")["groups"][0]["replayed"] == 1
     assert CliRunner().invoke(app, ["bad", "replay", "--state", str(tmp_path)]).exit_code == 2
