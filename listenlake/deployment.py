@@ -155,7 +155,7 @@ class Placement:
 
     def diff(self, folder: Path) -> None:
         """Print what would change."""
-        self._cdk("diff", "--app", str(folder), "--all")
+        self._cdk("diff", "--app", str(folder))
 
     def deploy(self, folder: Path) -> None:
         """Create or update every stack of the assembly; whoever calls has asked for approval."""

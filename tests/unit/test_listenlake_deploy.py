@@ -88,7 +88,9 @@ def test_it_runs_the_pinned_cdk(watched: Watched) -> None:
 def test_a_diff_changes_nothing_and_needs_no_bootstrap(watched: Watched) -> None:
     watched.is_bootstrapped = False
     assert deploy("--diff").exit_code == 0
-    assert [command[2] for command in watched.commands] == ["diff"]
+    (command,) = watched.commands
+    assert command[2] == "diff"
+    assert "--all" not in command  # `cdk diff` shows all stacks when none is named, and does not know the option
 
 
 def test_an_account_without_the_cdks_own_stack_is_told_so(watched: Watched) -> None:
