@@ -7,37 +7,29 @@ from typing import Final
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from batch_jobs.partials import plays, unique_listeners
+
 SONGS_IN_CHART: Final = 3
 GENRES_IN_CHART: Final = 5
 
 _GENRE_DAY: Final = ["listen_date", "track_genre"]
 
 
-def daily_genre_kpis(listens: DataFrame) -> DataFrame:
-    """Aggregate valid listens.
+def daily_genre_kpis(partials: DataFrame) -> DataFrame:
+    """Derive the KPIs, from integers only.
 
     Args:
-        listens: One row per valid listen; whole days, since listeners are distinct over the day.
+        partials: Partials of whole days, since listeners are distinct over the day; each key once.
 
     Returns:
         One row per (listen_date, track_genre): the value columns of `DAILY_GENRE_KPIS`.
     """
-    plays = listens.groupBy(*_GENRE_DAY, "track_id").agg(
-        F.count("*").alias("plays"),
-        F.sum("duration_ms").alias("listening_time_ms"),
-        F.min("track_name").alias("track_name"),
-        F.min("artists").alias("artists"),
-    )
-    totals = plays.groupBy(*_GENRE_DAY).agg(
+    tracks = plays(partials)
+    totals = tracks.groupBy(*_GENRE_DAY).agg(
         F.sum("plays").alias("listen_count"), F.sum("listening_time_ms").alias("total_listening_time_ms")
     )
-    listeners = (
-        listens.select(*_GENRE_DAY, "user_id")
-        .distinct()
-        .groupBy(*_GENRE_DAY)
-        .agg(F.count("*").alias("unique_listeners"))
-    )
-    joined = totals.join(listeners, on=_GENRE_DAY, how="inner").join(_top_songs(plays), on=_GENRE_DAY, how="inner")
+    listeners = unique_listeners(partials)
+    joined = totals.join(listeners, on=_GENRE_DAY, how="inner").join(_top_songs(tracks), on=_GENRE_DAY, how="inner")
     average = half_even_quotient(F.col("total_listening_time_ms"), F.col("unique_listeners"))
     return joined.select(
         *_GENRE_DAY,
@@ -70,9 +62,9 @@ def half_even_quotient(total: Column, parts: Column) -> Column:
     return (hundredths * F.lit("0.01").cast("decimal(3,2)")).cast("decimal(20,2)")
 
 
-def _top_songs(plays: DataFrame) -> DataFrame:
+def _top_songs(tracks: DataFrame) -> DataFrame:
     """Rank the songs. One row per (listen_date, track_genre) with column `top_songs`."""
     order = Window.partitionBy(*_GENRE_DAY).orderBy(F.col("plays").desc(), F.col("track_id").asc())
-    ranked = plays.withColumn("rank", F.row_number().over(order)).where(F.col("rank") <= SONGS_IN_CHART)
+    ranked = tracks.withColumn("rank", F.row_number().over(order)).where(F.col("rank") <= SONGS_IN_CHART)
     entry = F.struct("rank", "track_id", "track_name", "artists", "plays")
     return ranked.groupBy(*_GENRE_DAY).agg(F.array_sort(F.collect_list(entry)).alias("top_songs"))

@@ -21,7 +21,7 @@ from lakehouse.delta import commit_metadata, committed_at, current_version, vacu
 from lakehouse.delta_log import Snapshot, read_snapshot
 from lakehouse.jobs import Run
 from lakehouse.settings import KpiSettings, TransformSettings
-from lakehouse.tables import ARCHIVED_LISTENS, CURATED_LISTENS, DAILY_GENRE_KPIS, DAILY_TOP_GENRES
+from lakehouse.tables import ARCHIVED_LISTENS, CURATED_LISTENS, DAILY_GENRE_KPIS, DAILY_TOP_GENRES, KPI_PARTIALS
 
 FILES_PER_DATE: Final = 1
 """More files than this and a settled date is compacted; Delta itself splits what is larger than a gigabyte."""
@@ -65,6 +65,7 @@ def owned_by_kpis(settings: KpiSettings) -> list[CaredFor]:
     genres, charts = DAILY_GENRE_KPIS.name, DAILY_TOP_GENRES.name
     return [
         CaredFor(ARCHIVED_LISTENS.name, settings.curated_bucket, layout.ARCHIVE),
+        CaredFor(KPI_PARTIALS.name, settings.curated_bucket, layout.PARTIALS, by_date=True),
         CaredFor(genres, bucket, layout.DAILY_LISTENS, reader=served_name(genres), by_date=True),
         CaredFor(charts, bucket, layout.TOP_GENRES, reader=served_name(charts)),
     ]

@@ -11,13 +11,13 @@ from datetime import date
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 
-from lakehouse.delta import date_list
+from lakehouse.delta import date_list, on_dates
 from lakehouse.tables import CURATED_LISTENS
 
 
 def existing_listens(latest: DeltaTable, dates: list[date]) -> DataFrame:
     """Return the listens merged so far on these dates. One row per (listen_date, listen_time, event_id)."""
-    return latest.toDF().where(f"listen_date IN ({date_list(dates)})" if dates else "false")
+    return latest.toDF().where(on_dates(dates))
 
 
 def merge_new(latest: DeltaTable, listens: DataFrame, dates: list[date]) -> None:

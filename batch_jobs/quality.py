@@ -12,12 +12,14 @@ from pyspark.sql import functions as F
 from lakehouse.tables import VALIDATION_RULES
 
 _TOTAL: Final = "total_rows"
-_VALID: Final = "valid_rows"
+VALID: Final = "valid_rows"
 
 
 def _blank(name: str) -> Column:
     """Blank text counts as null."""
-    return F.coalesce(F.col(name).rlike(r"^\s*$"), F.lit(True))
+    # White space sorts before "!": what does not begin with any is told apart without the regular expression.
+    blank = F.when(F.col(name) >= "!", F.lit(False)).otherwise(F.col(name).rlike(r"^\s*$"))
+    return F.coalesce(blank, F.lit(True))
 
 
 _BROKEN: Final[dict[str, Callable[[], Column]]] = {
@@ -41,11 +43,23 @@ def valid_listens(listens: DataFrame) -> DataFrame:
     return listens.where(~_any_broken())
 
 
-def count_by_rule(listens: DataFrame) -> dict[str, int]:
-    """Count the listens: all, valid, dropped, and those that break each rule (a row may break several)."""
+def count_by_date(listens: DataFrame) -> DataFrame:
+    """Count the listens: all, valid, and those that break each rule (a row may break several).
+
+    Returns:
+        One row per listen_date, with a column for each count.
+    """
     counts = [F.count_if(broken()).alias(rule) for rule, broken in _BROKEN.items()]
-    row = listens.agg(F.count("*").alias(_TOTAL), F.count_if(~_any_broken()).alias(_VALID), *counts).first()
+    return listens.groupBy("listen_date").agg(
+        F.count("*").alias(_TOTAL), F.count_if(~_any_broken()).alias(VALID), *counts
+    )
+
+
+def totals(counted: DataFrame) -> dict[str, int]:
+    """Add the counts of all dates up, as the line of metrics names them. Collects one row."""
+    names = (_TOTAL, VALID, *_BROKEN)
+    row = counted.agg(*[F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in names]).first()
     if row is None:
         raise AssertionError("an aggregate without groups has one row")
-    counted = {name: int(value) for name, value in row.asDict().items()}
-    return counted | {"dropped_rows": counted[_TOTAL] - counted[_VALID]}
+    found = {name: int(value) for name, value in row.asDict().items()}
+    return found | {"dropped_rows": found[_TOTAL] - found[VALID]}

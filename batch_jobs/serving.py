@@ -19,15 +19,14 @@ from delta.tables import DeltaTable
 
 from batch_jobs.item_writer import ItemWriter
 from batch_jobs.items import Item, as_changes, latest_changes, to_items
+from batch_jobs.publishing import presentation_uri
 from batch_jobs.served_progress import Served, ServedProgress
-from lakehouse import layout
 from lakehouse.delta import BEFORE_ANY, current_version, open_table, read_changes, read_version, table_id
 from lakehouse.errors import ListenlakeError
 from lakehouse.jobs import Run
 from lakehouse.settings import KpiSettings
 from lakehouse.tables import DAILY_GENRE_KPIS, DAILY_TOP_GENRES, Table
 
-_KEYS: Final = {DAILY_GENRE_KPIS.name: layout.DAILY_LISTENS, DAILY_TOP_GENRES.name: layout.TOP_GENRES}
 _EMPTY: Final[dict[str, Item]] = {
     DAILY_GENRE_KPIS.name: {"listen_count": 0},
     DAILY_TOP_GENRES.name: {"top_genres": []},
@@ -75,7 +74,7 @@ class _ServedTable:
             raise ServingError(
                 expected=f"the Delta table {self.uri} that was served up to version {served.version}",
                 found=f"another one in its place, at version {until}",
-                do="Make its rows complete (`listenlake kpis run --mode recompute` computes every date), "
+                do="Make its rows complete (`listenlake kpis run --mode recompute --repair` computes every date), "
                 "then serve it anew: `listenlake kpis rebuild`.",
             )
         if until > served.version:
@@ -111,7 +110,7 @@ class _ServedTable:
 
     @property
     def uri(self) -> str:
-        return layout.uri(self.run.settings.presentation_bucket, _KEYS[self.table.name])
+        return presentation_uri(self.run, self.table)
 
     @cached_property
     def delta(self) -> DeltaTable:

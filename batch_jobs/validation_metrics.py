@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from lakehouse import layout
+from lakehouse.jobs import Run
+from lakehouse.settings import KpiSettings
 from lakehouse.tables import VALIDATION_METRICS_HEADER
 
 if TYPE_CHECKING:
@@ -45,6 +48,27 @@ def append_line(s3: S3Client, bucket: str, key: str, line: Line, *, consumed_bef
     writer.writeheader()
     writer.writerows(with_line(lines, line, consumed_before=consumed_before))
     s3.put_object(Bucket=bucket, Key=key, Body=text.getvalue().encode(), ContentType="text/csv", **condition)
+
+
+def append_metrics(run: Run[KpiSettings], metrics: dict[str, int], *, version: int, consumed_before: int) -> None:
+    """Add the line of this run, and its counts to the report.
+
+    Args:
+        run: The run.
+        metrics: Counts of the listens that it looked at, by name of the column.
+        version: Curated version that they are of.
+        consumed_before: See `with_line`.
+    """
+    told = {
+        "timestamp": run.now().isoformat(timespec="seconds"),
+        "run_id": run.id,
+        "table_version": str(version),
+        "mode": run.settings.mode,
+    }
+    line = {name: told.get(name) or str(metrics[name]) for name in VALIDATION_METRICS_HEADER}
+    bucket = run.settings.presentation_bucket
+    append_line(run.s3, bucket, layout.VALIDATION_METRICS_KEY, line, consumed_before=consumed_before)
+    run.report.facts["validation"] = metrics
 
 
 def _read(s3: S3Client, bucket: str, key: str) -> tuple[list[Line], dict[str, Any]]:

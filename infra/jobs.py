@@ -108,7 +108,7 @@ def _may_serve(data: DataStack) -> list[iam.PolicyStatement]:
     return [
         grants.use_key(data.key, grants.WRITE_ENCRYPTED, service="s3"),
         *grants.on_prefixes(data.curated, [layout.LATEST], grants.READ_OBJECTS),
-        *grants.on_prefixes(data.curated, [layout.ARCHIVE], grants.WRITE_OBJECTS),
+        *grants.on_prefixes(data.curated, [layout.ARCHIVE, layout.PARTIALS], grants.WRITE_OBJECTS),
         *grants.on_prefixes(data.presentation, served, grants.WRITE_OBJECTS),
         grants.on_table(data.control, grants.LEASE_ITEMS),
         grants.on_table(data.daily_listens, grants.SERVE_ITEMS),

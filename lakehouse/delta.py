@@ -16,6 +16,7 @@ from lakehouse.spark import schema_of
 from lakehouse.tables import Table
 
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_TRANSACTION = "spark.databricks.delta.write.txn"
 BEFORE_ANY = -1
 """The version before a table's first: where a consumer stands that has read nothing."""
 
@@ -109,6 +110,34 @@ def commit_metadata(spark: SparkSession, **metadata: Any) -> Iterator[None]:
         yield
     finally:
         spark.conf.unset(_USER_METADATA)
+
+
+@contextmanager
+def transaction(spark: SparkSession, application: str, version: int) -> Iterator[None]:
+    """Let a commit made inside the block happen at most once, and never after a newer one.
+
+    Delta records `version` for `application` in the commit itself and skips, without a word, a commit whose version is
+    not newer than the recorded one. `Snapshot.transactions` reads it back.
+    """
+    values = {f"{_TRANSACTION}AppId": application, f"{_TRANSACTION}Version": str(version)}
+    for name, value in values.items():
+        spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name in values:
+            spark.conf.unset(name)
+
+
+def on_dates(dates: list[date]) -> str:
+    """Render the predicate that picks dates; with none it picks nothing."""
+    return f"listen_date IN ({date_list(dates)})" if dates else "false"
+
+
+def listen_dates(frame: DataFrame) -> list[date]:
+    """Collect the distinct listen dates, one row each, in order."""
+    found = frame.select("listen_date").where("listen_date IS NOT NULL").distinct().collect()
+    return sorted(row["listen_date"] for row in found)
 
 
 def date_list(dates: list[date]) -> str:

@@ -52,12 +52,14 @@ class Snapshot:
         files: Data files by key.
         checkpoint: Version of the checkpoint it was read from, -1 without one.
         oldest: Oldest commit whose log file is still there.
+        transactions: By application, the newest version that it has committed (`lakehouse.delta.transaction`).
     """
 
     version: int
     files: dict[str, DeltaFile] = field(default_factory=dict)
     checkpoint: int = -1
     oldest: int = 0
+    transactions: dict[str, int] = field(default_factory=dict)
 
 
 def read_snapshot(s3: S3Client, bucket: str, prefix: str, *, version: int | None = None) -> Snapshot | None:
@@ -84,20 +86,25 @@ def read_snapshot(s3: S3Client, bucket: str, prefix: str, *, version: int | None
             do="The log was cleaned up or damaged; ask for a newer version.",
         )
     files: dict[str, DeltaFile] = {}
+    transactions: dict[str, int] = {}
     for name in parts.get(checkpoint, []):
         body = s3.get_object(Bucket=bucket, Key=f"{prefix}_delta_log/{name}")["Body"].read()
-        for row in pq.read_table(io.BytesIO(body), columns=["add"]).to_pylist():
-            if row["add"]:
-                _add(files, prefix, row["add"])
+        for row in pq.read_table(io.BytesIO(body), columns=["add", "txn"]).to_pylist():
+            _apply({name: value for name, value in row.items() if value}, prefix, files, transactions)
     for number in range(checkpoint + 1, newest + 1):
         body = s3.get_object(Bucket=bucket, Key=f"{prefix}_delta_log/{commits[number]}")["Body"].read()
         for line in body.splitlines():
-            action = json.loads(line)
-            if "add" in action:
-                _add(files, prefix, action["add"])
-            elif "remove" in action:
-                files.pop(prefix + unquote(action["remove"]["path"]), None)
-    return Snapshot(newest, files, checkpoint, min(commits))
+            _apply(json.loads(line), prefix, files, transactions)
+    return Snapshot(newest, files, checkpoint, min(commits), transactions)
+
+
+def _apply(action: dict[str, Any], prefix: str, files: dict[str, DeltaFile], transactions: dict[str, int]) -> None:
+    if "add" in action:
+        _add(files, prefix, action["add"])
+    elif "remove" in action:
+        files.pop(prefix + unquote(action["remove"]["path"]), None)
+    elif "txn" in action:
+        transactions[action["txn"]["appId"]] = int(action["txn"]["version"])
 
 
 def _add(files: dict[str, DeltaFile], prefix: str, add: dict[str, Any]) -> None:

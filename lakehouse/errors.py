@@ -6,6 +6,7 @@
     ├── BalanceError             rows went missing or were multiplied (`batch_jobs`)
     ├── BreakerError             too much of the input was rejected (`batch_jobs.breaker`)
     ├── ServingError             another Delta table is in the place of the one served (`batch_jobs.serving`)
+    ├── DriftError               what is published is not what the listens give (`batch_jobs.recomputing`)
     ├── DeltaLogError            a Delta log has a hole (`lakehouse.delta_log`)
     ├── LeaseError
     │   ├── LeaseHeldError       another run of the job is alive (`lakehouse.leases`)

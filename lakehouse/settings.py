@@ -190,6 +190,9 @@ class KpiSettings(BatchSettings):
     )
     from_date: date | None = setting("first listen_date of a recompute", default=None)
     to_date: date | None = setting("last listen_date of a recompute", default=None)
+    repair: str = setting(
+        "put right what a recompute finds different, instead of failing", default="false", choices=("true", "false")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,6 +89,39 @@ ARCHIVED_LISTENS: Final = Table(
 )
 """What each KPI run consumed; `consumed_version` is the curated version that the run went up to."""
 
+KPI_PARTIALS: Final = Table(
+    name="kpi_partials",
+    key=("listen_date", "kind", "track_genre", "track_id", "user_block"),
+    partition_by=("listen_date",),
+    ddl="""listen_date DATE,
+kind STRING,
+track_genre STRING,
+track_id STRING,
+track_name STRING,
+artists STRING,
+plays BIGINT,
+listening_time_ms BIGINT,
+user_block BIGINT,
+users_0 BIGINT,
+users_1 BIGINT,
+users_2 BIGINT,
+users_3 BIGINT,
+users_4 BIGINT,
+users_5 BIGINT,
+users_6 BIGINT,
+users_7 BIGINT""",
+)
+"""What the KPIs are made of, so that new listens can be added to it: rows of three kinds, each a date's.
+
+| kind | one row is | columns |
+| --- | --- | --- |
+| `day` | a date | `plays`, its valid listens |
+| `plays` | a genre and track | `plays`, `listening_time_ms`, smallest `track_name` and `artists` |
+| `listeners` | a genre and block of 512 users | `users_0` to `users_7`, a bit for each user of the block who listened |
+
+User u is bit u mod 64 of word (u div 64) mod 8 of block u div 512.
+"""
+
 DAILY_GENRE_KPIS: Final = Table(
     name="daily_listens",
     has_change_feed=True,

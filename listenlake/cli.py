@@ -22,6 +22,7 @@ from listenlake import (
     bad_commands,
     cost_commands,
     deploy_commands,
+    kpi_commands,
     screen,
     status_commands,
     trigger_commands,
@@ -57,7 +58,8 @@ WIDTH = None if sys.stdout.isatty() else 120
 console = Console(width=WIDTH)
 errors = Console(stderr=True, width=WIDTH)
 register(app, console, errors)
-register_tables(app, kpis_app, console)
+kpi_commands.register(kpis_app, console)
+register_tables(app, console)
 for commands in (
     audit_commands,
     bad_commands,
@@ -157,19 +159,6 @@ def transform(
     if breaker_rate is not None:
         arguments["--breaker_rate"] = str(breaker_rate)
     run_to_end(console, Pipeline(connect(state)), layout.TRANSFORM_JOB, arguments)
-
-
-@kpis_app.command("run")
-def run_kpis(
-    *,
-    state: State = DEFAULT_STATE,
-    mode: Annotated[str, typer.Option(help="incremental or recompute.")] = "incremental",
-    from_date: Annotated[str, typer.Option(help="First date of a recompute.")] = "-",
-    to_date: Annotated[str, typer.Option(help="Last date of a recompute.")] = "-",
-) -> None:
-    """Compute and serve KPIs, now. Example: listenlake kpis run --mode recompute --from-date 2024-06-25."""
-    arguments = {"--mode": mode, "--from_date": from_date, "--to_date": to_date}
-    run_to_end(console, Pipeline(connect(state)), layout.KPI_JOB, arguments)
 
 
 @kpis_app.command("show")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lakehouse import layout
 from lakehouse.control import CONSUMED, Progress, served_name
 from lakehouse.delta_log import read_snapshot
-from lakehouse.tables import ARCHIVED_LISTENS, CURATED_LISTENS, DAILY_GENRE_KPIS, DAILY_TOP_GENRES
+from lakehouse.tables import ARCHIVED_LISTENS, CURATED_LISTENS, DAILY_GENRE_KPIS, DAILY_TOP_GENRES, KPI_PARTIALS
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -60,6 +60,7 @@ def describe_tables(s3: S3Client, dynamodb: DynamoDBClient, places: Places) -> l
     tables = (
         (CURATED_LISTENS, places.curated_bucket, layout.LATEST, CONSUMED),
         (ARCHIVED_LISTENS, places.curated_bucket, layout.ARCHIVE, None),
+        (KPI_PARTIALS, places.curated_bucket, layout.PARTIALS, None),
         (DAILY_GENRE_KPIS, places.presentation_bucket, layout.DAILY_LISTENS, served_name(DAILY_GENRE_KPIS.name)),
         (DAILY_TOP_GENRES, places.presentation_bucket, layout.TOP_GENRES, served_name(DAILY_TOP_GENRES.name)),
     )

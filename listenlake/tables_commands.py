@@ -1,4 +1,4 @@
-"""The commands `tables` and `kpis rebuild`: the state of the Delta tables, and DynamoDB served anew from them."""
+"""The command `tables`: the state of the Delta tables."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lakehouse import layout
 from listenlake.connection import connect
-from listenlake.job_runs import run_to_end
-from listenlake.pipeline import Pipeline
 from listenlake.table_states import TableState, describe_tables
 from local_cloud.state import PROJECT
 
@@ -23,13 +20,8 @@ State = Annotated[
 DEFAULT_STATE: Final = PROJECT / ".listenlake"
 
 
-def register(app: typer.Typer, kpis_app: typer.Typer, console: Console) -> None:
-    """Add the commands to the application."""
-
-    @kpis_app.command("rebuild")
-    def rebuild(*, state: State = DEFAULT_STATE) -> None:
-        """Serve both DynamoDB tables anew from Delta. Example: listenlake kpis rebuild."""
-        run_to_end(console, Pipeline(connect(state)), layout.KPI_JOB, {"--mode": "rebuild"})
+def register(app: typer.Typer, console: Console) -> None:
+    """Add the command to the application."""
 
     @app.command()
     def tables(

@@ -182,7 +182,9 @@ def test_each_job_writes_only_what_it_owns(find: Find) -> None:
         "processed-streams", "archives", "bad-records", "transformed-data/latest"
     )
     assert object_paths(transform, "s3:GetObject") - object_paths(transform, "s3:PutObject") == both("users", "songs")
-    assert object_paths(kpi, "s3:PutObject") == both("transformed-data/archive", "daily_listens", "top_genres", "logs")
+    assert object_paths(kpi, "s3:PutObject") == both(
+        "transformed-data/archive", "transformed-data/partials", "daily_listens", "top_genres", "logs"
+    )
     assert object_paths(kpi, "s3:GetObject") - object_paths(kpi, "s3:PutObject") == both("transformed-data/latest")
 
 

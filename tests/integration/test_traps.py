@@ -23,6 +23,8 @@ LATER = "2024-06-26"
 TRANSFORM_BOUNDARIES = ("merged", "rejects_written", "marked", "copied", "archived", "deleted")
 KPI_BOUNDARIES = (
     "consumed_archived",
+    "partials_committed",
+    "kpis_derived",
     "daily_listens_committed",
     "top_genres_committed",
     "daily_listens_items_written",

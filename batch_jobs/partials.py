@@ -1,0 +1,111 @@
+"""Partial aggregates of listens: pure, frames in, frames out; exact, and a sum of parts is the part of the sum.
+
+Plays and milliseconds are added, smallest texts are compared, and the users of a genre and day are bits, which are
+united. Bits stand at a user's own number, so nothing has to be assigned or looked up: where users are numbered without
+large gaps a block of 512 is one row, and where they are not, a row holds as few as one user and the result is as exact.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Final
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from batch_jobs.quality import VALID, valid_listens
+from lakehouse.spark import schema_of
+from lakehouse.tables import KPI_PARTIALS
+
+DAY: Final = "day"
+PLAYS: Final = "plays"
+LISTENERS: Final = "listeners"
+
+WORDS: Final = tuple(name for name in KPI_PARTIALS.columns if name.startswith("users_"))
+_WORD_BITS: Final = 6
+_BLOCK_BITS: Final = _WORD_BITS + (len(WORDS) - 1).bit_length()
+_GENRE_DAY: Final = ["listen_date", "track_genre"]
+
+
+def partials_of(listens: DataFrame, counted: DataFrame) -> DataFrame:
+    """Aggregate listens.
+
+    Args:
+        listens: One row per listen, columns of `CURATED_LISTENS`; those that break a rule are left out.
+        counted: The same listens counted on their own: output of `quality.count_by_date`. The balance rests on it.
+
+    Returns:
+        One row per (listen_date, kind, track_genre, track_id, user_block): columns of `KPI_PARTIALS`.
+    """
+    valid = valid_listens(listens)
+    days = counted.where(F.col(VALID) > 0).select("listen_date", F.col(VALID).alias("plays"))
+    # Texts and lengths are few for a track: as keys they leave the counting to a hash table; a smallest text does not.
+    alike = valid.groupBy(*_GENRE_DAY, "track_id", "track_name", "artists", "duration_ms").agg(
+        F.count("*").alias("plays")
+    )
+    tracks = _smallest_and_sums(alike.withColumn("listening_time_ms", F.col("plays") * F.col("duration_ms")))
+    number = F.shiftright("user_id", _WORD_BITS).bitwiseAND(len(WORDS) - 1)
+    bit = F.expr(f"shiftleft(1L, CAST(user_id & {(1 << _WORD_BITS) - 1} AS INT))")
+    users = valid.groupBy(*_GENRE_DAY, F.shiftright("user_id", _BLOCK_BITS).alias("user_block")).agg(
+        *[F.bit_or(F.when(number == place, bit).otherwise(0)).alias(word) for place, word in enumerate(WORDS)]
+    )
+    return _as_kinds(days, tracks, users)
+
+
+def united(partials: DataFrame) -> DataFrame:
+    """Add partials of separate listens up. One row per (listen_date, kind, track_genre, track_id, user_block)."""
+    days = _of(partials, DAY).groupBy("listen_date").agg(F.sum("plays").alias("plays"))
+    users = _of(partials, LISTENERS).groupBy(*_GENRE_DAY, "user_block")
+    return _as_kinds(
+        days,
+        _smallest_and_sums(_of(partials, PLAYS)),
+        users.agg(*[F.bit_or(word).alias(word) for word in WORDS]),
+    )
+
+
+def plays(partials: DataFrame) -> DataFrame:
+    """Return plays by track. One row per (listen_date, track_genre, track_id)."""
+    return _of(partials, PLAYS).select(*_GENRE_DAY, "track_id", "track_name", "artists", "plays", "listening_time_ms")
+
+
+def unique_listeners(partials: DataFrame) -> DataFrame:
+    """Count the distinct users. One row per (listen_date, track_genre)."""
+    bits = reduce(lambda one, other: one + other, [F.bit_count(F.col(word)) for word in WORDS])
+    return _of(partials, LISTENERS).groupBy(*_GENRE_DAY).agg(F.sum(bits).alias("unique_listeners"))
+
+
+def valid_by_date(partials: DataFrame) -> DataFrame:
+    """Return the valid listens, as counted apart from the plays. One row per listen_date."""
+    return _of(partials, DAY).select("listen_date", F.col("plays").alias("listens"))
+
+
+def differences(some: DataFrame, others: DataFrame) -> DataFrame:
+    """Compare partials. One row per row that only one of them has, nulls being equal."""
+    signed = some.withColumn("side", F.lit(1)).unionByName(others.withColumn("side", F.lit(-1)))
+    return signed.groupBy(*KPI_PARTIALS.columns).agg(F.sum("side").alias("side")).where(F.col("side") != 0)
+
+
+def _of(partials: DataFrame, kind: str) -> DataFrame:
+    return partials.where(F.col("kind") == kind)
+
+
+def _smallest_and_sums(tracks: DataFrame) -> DataFrame:
+    """Add plays and time up. One row per (listen_date, track_genre, track_id)."""
+    return tracks.groupBy(*_GENRE_DAY, "track_id").agg(
+        F.min("track_name").alias("track_name"),
+        F.min("artists").alias("artists"),
+        F.sum("plays").alias("plays"),
+        F.sum("listening_time_ms").alias("listening_time_ms"),
+    )
+
+
+def _as_kinds(days: DataFrame, tracks: DataFrame, users: DataFrame) -> DataFrame:
+    kinds = ((DAY, days), (PLAYS, tracks), (LISTENERS, users))
+    return reduce(DataFrame.unionByName, [_with_contract(frame, kind) for kind, frame in kinds])
+
+
+def _with_contract(frame: DataFrame, kind: str) -> DataFrame:
+    there: dict[str, Column] = {name: F.col(name) for name in frame.columns} | {"kind": F.lit(kind)}
+    return frame.select(
+        *[there.get(one.name, F.lit(None)).cast(one.dataType).alias(one.name) for one in schema_of(KPI_PARTIALS)]
+    )

@@ -1,0 +1,128 @@
+"""From partials to presentation tables: derive, check the balance, and commit only the rows that differ.
+
+What is published carries, as its Delta transaction, the version of the partials that it was derived from. A run that
+was overtaken between deriving and committing is so skipped by Delta, and what a newer run has published stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from batch_jobs.kpis import daily_genre_kpis, daily_top_genres
+from batch_jobs.partials import valid_by_date
+from batch_jobs.presentation import changed_rows, merge_changes, with_provenance
+from lakehouse import layout
+from lakehouse.delta import commit_metadata, listen_dates, on_dates, open_table, transaction
+from lakehouse.errors import BalanceError
+from lakehouse.jobs import Run
+from lakehouse.settings import KpiSettings
+from lakehouse.tables import DAILY_GENRE_KPIS, DAILY_TOP_GENRES, Table
+
+PRESENTED: Final = (DAILY_GENRE_KPIS, DAILY_TOP_GENRES)
+_FOLDERS: Final = {DAILY_GENRE_KPIS.name: layout.DAILY_LISTENS, DAILY_TOP_GENRES.name: layout.TOP_GENRES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publication:
+    """What the presentation tables shall hold for some dates.
+
+    Attributes:
+        run: The run that derived it.
+        dates: The listen dates, whole.
+        genre_kpis: One row per (listen_date, track_genre).
+        curated_version: Version of the curated table that it stands for.
+    """
+
+    run: Run[KpiSettings]
+    dates: list[date]
+    genre_kpis: DataFrame
+    curated_version: int
+
+    def changes(self, table: Table) -> DataFrame:
+        """Compare with what a presentation table holds. Grain and columns: `changed_rows`."""
+        kpis = self.genre_kpis if table == DAILY_GENRE_KPIS else daily_top_genres(self.genre_kpis)
+        wanted = with_provenance(
+            kpis, curated_version=self.curated_version, run_id=self.run.id, computed_at=self.run.now()
+        )
+        current = (
+            open_table(self.run.spark, table, presentation_uri(self.run, table)).toDF().where(on_dates(self.dates))
+        )
+        return changed_rows(current, wanted, table)
+
+    def commit(self, fence: tuple[str, int]) -> None:
+        """Write what differs, table by table.
+
+        Args:
+            fence: Delta transaction of the partials that this comes from.
+        """
+        for table in PRESENTED:
+            changes = self.changes(table).persist()
+            try:
+                if changed := changes.count():
+                    self._merge(table, changes, fence)
+                self.run.report.facts[f"{table.name}_changed"] = changed
+            finally:
+                changes.unpersist()
+            self.run.boundaries.passed(f"{table.name}_committed")
+
+    def _merge(self, table: Table, changes: DataFrame, fence: tuple[str, int]) -> None:
+        spark = self.run.spark
+        delta = open_table(spark, table, presentation_uri(self.run, table))
+        self.run.lease.check()
+        about = {"job": layout.KPI_JOB, "run_id": self.run.id, "curated_version": self.curated_version}
+        with commit_metadata(spark, **about), transaction(spark, *fence):
+            merge_changes(delta, changes, table, self.dates)
+
+
+def published_dates(run: Run[KpiSettings]) -> set[date]:
+    """Return the dates that a presentation table has rows of."""
+    tables = [open_table(run.spark, table, presentation_uri(run, table)) for table in PRESENTED]
+    return {day for table in tables for day in listen_dates(table.toDF())}
+
+
+def presentation_uri(run: Run[KpiSettings], table: Table) -> str:
+    """Return where a presentation table lies."""
+    return layout.uri(run.settings.presentation_bucket, _FOLDERS[table.name])
+
+
+@contextmanager
+def derived(
+    run: Run[KpiSettings], partials: DataFrame, dates: list[date], *, curated_version: int
+) -> Iterator[Publication]:
+    """Derive the KPIs of whole dates; they are kept in memory inside the block.
+
+    Args:
+        run: The run.
+        partials: Partials of these dates.
+        dates: The listen dates.
+        curated_version: The curated version that the partials stand for.
+
+    Raises:
+        BalanceError: Listens and KPIs don't add up; nothing was published.
+    """
+    genre_kpis = daily_genre_kpis(partials).persist()
+    try:
+        _check_balance(valid_by_date(partials), genre_kpis)
+        yield Publication(run=run, dates=dates, genre_kpis=genre_kpis, curated_version=curated_version)
+    finally:
+        genre_kpis.unpersist()
+
+
+def _check_balance(counted: DataFrame, genre_kpis: DataFrame) -> None:
+    """Compare, per day, valid listens with the sum over genres. Collects one row per day that differs."""
+    summed = genre_kpis.groupBy("listen_date").agg(F.sum("listen_count").alias("in_genres"))
+    both = counted.join(summed, on="listen_date", how="full_outer")
+    wrong = both.where(~F.col("listens").eqNullSafe(F.col("in_genres"))).collect()
+    if wrong:
+        raise BalanceError(
+            expected=f"{wrong[0]['listens']} listens of {wrong[0]['listen_date']} over all genres",
+            found=str(wrong[0]["in_genres"]),
+            do="Nothing was published. `listenlake kpis run --mode recompute --repair` computes from the listens.",
+        )

@@ -1,0 +1,69 @@
+"""The recompute: partials and KPIs from the listens alone, compared with what is kept and published.
+
+Both ways of computing must give the same bits, so any difference is drift: a defect, or a table that was tampered
+with. It is reported by table; whether it is also repaired is up to who starts the run. What does not differ is not
+written.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+from batch_jobs.consuming import curated_uri
+from batch_jobs.partial_table import PartialTable
+from batch_jobs.partials import differences, partials_of
+from batch_jobs.publishing import PRESENTED, derived, published_dates
+from batch_jobs.quality import count_by_date, totals
+from batch_jobs.serving import serve
+from batch_jobs.validation_metrics import append_metrics
+from lakehouse.delta import listen_dates, on_dates, read_version
+from lakehouse.errors import ListenlakeError
+from lakehouse.jobs import Run
+from lakehouse.settings import KpiSettings
+from lakehouse.tables import KPI_PARTIALS
+
+
+class DriftError(ListenlakeError):
+    """What is kept or published is not what the listens give."""
+
+
+def recompute(run: Run[KpiSettings], partials: PartialTable, *, version: int) -> None:
+    """Compute the dates of the range again, report what differs, and put it right if told to.
+
+    Args:
+        run: The run.
+        partials: The kept partials; they and everything published stand at `version`.
+        version: Curated version to compute from.
+
+    Raises:
+        DriftError: Something differs, and the run was not told to repair it. Nothing was changed.
+    """
+    listens = read_version(run.spark, curated_uri(run), version)
+    first, last = run.settings.from_date or date.min, run.settings.to_date or date.max
+    known = {*listen_dates(listens), *partials.dates(), *published_dates(run)}
+    dates = sorted(day for day in known if first <= day <= last)
+    whole = listens.where(on_dates(dates))
+    counted = count_by_date(whole).persist()
+    computed = partials_of(whole, counted).persist()
+    try:
+        with run.report.phase("recompute"), derived(run, computed, dates, curated_version=version) as publication:
+            metrics = totals(counted)
+            drift = {KPI_PARTIALS.name: differences(computed, partials.read(dates)).count()}
+            drift |= {table.name: publication.changes(table).count() for table in PRESENTED}
+            run.report.facts.update(table_version=version, dates=len(dates), drift=drift)
+            if any(drift.values()) and run.settings.repair == "false":
+                raise DriftError(
+                    expected=f"the rows that the listens of curated version {version} give",
+                    found=", ".join(f"{rows} other rows in {table}" for table, rows in drift.items() if rows),
+                    do="It is left as it was. Find the cause; "
+                    "`listenlake kpis run --mode recompute --repair` puts it right.",
+                )
+            if any(drift.values()):
+                partials.restore(computed, dates, until=version)
+                run.boundaries.passed("partials_restored")
+                publication.commit(partials.fence())
+    finally:
+        computed.unpersist()
+        counted.unpersist()
+    serve(run)
+    append_metrics(run, metrics, version=version, consumed_before=version)
