@@ -6,7 +6,7 @@ READY := .tools/.ready
 SOAK := .listenlake/soak
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak clean lock setup
+.PHONY: help demo test check synth bench soak clean lock setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ check: .venv/.installed ## Format, lint, types and import rules, in seconds
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+synth: setup ## Write the CloudFormation templates to cdk.out; ARGS='{"listenlake:environment": "prod"}'
+	@rm -rf cdk.out
+	@CDK_OUTDIR=cdk.out CDK_CONTEXT_JSON='$(or $(ARGS),{})' $(BIN)/python -m infra.app && ls cdk.out/*.template.json
 
 bench: setup ## Measure the stages
 	@$(BIN)/python -m benchmarks

@@ -9,6 +9,7 @@ import aws_cdk as cdk
 
 from infra.configuration import Configuration, declared_context
 from infra.data_stack import DataStack
+from infra.monitoring_stack import MonitoringStack
 from infra.pipeline_stack import PipelineStack
 
 
@@ -22,7 +23,9 @@ def build_app(configuration: Configuration, *, outdir: str | None = None) -> cdk
     app = cdk.App(outdir=outdir, analytics_reporting=False, context=declared_context())
     name = f"Listenlake-{configuration.environment}"
     data = DataStack(app, f"{name}-Data", configuration=configuration)
-    PipelineStack(app, f"{name}-Pipeline", configuration=configuration, data=data)
+    pipeline = PipelineStack(app, f"{name}-Pipeline", configuration=configuration, data=data)
+    if configuration.promises.watched:
+        MonitoringStack(app, f"{name}-Monitoring", configuration=configuration, data=data, pipeline=pipeline)
     for tag, value in {"project": "listenlake", "environment": configuration.environment, **configuration.tags}.items():
         cdk.Tags.of(app).add(tag, value)
     return app

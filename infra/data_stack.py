@@ -1,4 +1,4 @@
-"""Where data rests: the key, the buckets, the stream, the control table and the two serving tables."""
+"""Where data rests: the key, the buckets and their catalog, the stream, the control and serving tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from aws_cdk import aws_kinesis as kinesis
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from infra.acknowledgements import acknowledge
 from infra.buckets import AccessLogBucket, LakeBucket, cool_down, expire
+from infra.catalog import Catalog
 from infra.configuration import Configuration
 from infra.lake_key import LakeKey
 from infra.tables import CONTROL, DAILY_LISTENS, TOP_GENRES, ServingTable, TableShape
@@ -44,6 +46,7 @@ class DataStack(Stack):
         )
         self.curated = self._bucket("Curated", places.curated_bucket, [cool_down(layout.ARCHIVE)])
         self.presentation = self._bucket("Presentation", places.presentation_bucket)
+        Catalog(self, "Catalog", configuration=configuration)
         self.stream = self._stream(places.stream, configuration.provisioned_shards)
         self.control = self._table("Control", places.control_table, CONTROL)
         self.daily_listens = self._table("DailyListens", places.daily_listens_table, DAILY_LISTENS)
@@ -64,7 +67,7 @@ class DataStack(Stack):
         ).bucket
 
     def _stream(self, name: str, shards: int | None) -> kinesis.Stream:
-        return kinesis.Stream(
+        stream = kinesis.Stream(
             self,
             "Listens",
             stream_name=name,
@@ -75,6 +78,8 @@ class DataStack(Stack):
             encryption_key=self.key,
             removal_policy=RemovalPolicy.RETAIN if self._promises.keeps_data else RemovalPolicy.DESTROY,
         )
+        acknowledge(stream, "KDS3", "The rule asks for the account's key; the lake's own is the stricter choice.")
+        return stream
 
     def _table(self, construct_id: str, name: str, shape: TableShape) -> dynamodb.TableV2:
         return ServingTable(self, construct_id, table_name=name, shape=shape, promises=self._promises).table

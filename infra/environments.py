@@ -36,6 +36,7 @@ class Environment:
         ingest: Workers of the streaming job.
         batch: Workers of each batch job.
         log_days: Days for which logs and access logs are kept.
+        watched: Whether topic, alarms and dashboard are deployed.
     """
 
     keeps_data: bool = False
@@ -46,11 +47,13 @@ class Environment:
     ingest: Workers = Workers()
     batch: Workers = Workers()
     log_days: int = 30
+    watched: bool = True
 
 
 ENVIRONMENTS: Final[Mapping[str, Environment]] = MappingProxyType(
     {
-        "laptop": Environment(),
+        # The emulator refuses alarms on computed figures.
+        "laptop": Environment(watched=False),
         "dev": Environment(),
         "prod": Environment(
             keeps_data=True,

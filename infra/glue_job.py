@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from aws_cdk import Stack
+from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_glue as glue
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
 from infra import grants
+from infra.acknowledgements import acknowledge_wildcards
 from infra.environments import Workers
 from lakehouse.settings import JobSettings
 
@@ -55,9 +56,19 @@ class GlueJob(Construct):
         super().__init__(scope, construct_id)
         entry = s3_assets.Asset(self, "Script", path=str(script))
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("glue.amazonaws.com"))
-        log_arn = Stack.of(self).format_arn(service="logs", resource="log-group", resource_name="/aws-glue/*")
-        for statement in [*statements, grants.read_assets([entry, wheel]), *grants.write_glue_logs(log_arn)]:
+        log_arn = Stack.of(self).format_arn(
+            service="logs",
+            resource="log-group",
+            resource_name="/aws-glue/*",
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+        logs = grants.write_glue_logs(log_arn)
+        for statement in [*statements, grants.read_assets([entry, wheel]), *logs]:
             self.role.add_to_policy(statement)
+        acknowledge_wildcards(self.role, statements, "Objects below a prefix that this job reads or owns.")
+        acknowledge_wildcards(
+            self.role, logs, "Glue names its log groups; PutMetricData has no resource, its namespace is fixed instead."
+        )
         # A batch run that fails is started again by the trigger, which counts; a retry of Glue's own would hide it.
         kind: dict[str, Any] = {"timeout": 60, "max_retries": 0}
         if streaming := maintenance_window is not None:

@@ -15,14 +15,14 @@ from aws_cdk import aws_s3_assets as s3_assets
 
 READ_OBJECTS: Final = ("s3:GetObject",)
 WRITE_OBJECTS: Final = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
-READ_ITEMS: Final = ("dynamodb:GetItem", "dynamodb:Query")
-WRITE_ITEMS: Final = ("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem")
-SERVE_ITEMS: Final = (*WRITE_ITEMS, "dynamodb:Scan")
-"""A rebuild looks for what is served beyond the rows of its table."""
+COUNT_ITEMS: Final = ("dynamodb:GetItem", "dynamodb:UpdateItem")
+SERVE_ITEMS: Final = ("dynamodb:PutItem", "dynamodb:Scan")
+"""Serving puts whole items under a condition; a rebuild looks for what is served beyond the rows of its table."""
 READ_ENCRYPTED: Final = ("kms:Decrypt",)
 WRITE_ENCRYPTED: Final = ("kms:Decrypt", "kms:GenerateDataKey")
 """An upload in parts reads its own parts back, so whoever writes decrypts too."""
-LEASE_ITEMS: Final = (*WRITE_ITEMS, "dynamodb:DeleteItem")
+LEASE_ITEMS: Final = (*COUNT_ITEMS, "dynamodb:PutItem", "dynamodb:DeleteItem")
+"""Leases are given back; progress and reports of runs are put and moved."""
 
 
 def on_prefixes(bucket: s3.IBucket, prefixes: Sequence[str], actions: Sequence[str]) -> list[iam.PolicyStatement]:
@@ -33,13 +33,20 @@ def on_prefixes(bucket: s3.IBucket, prefixes: Sequence[str], actions: Sequence[s
     bare = [prefix.rstrip("/") for prefix in prefixes]
     paths = [path for name in bare for path in (name, f"{name}/*")]
     return [
-        iam.PolicyStatement(actions=list(actions), resources=[bucket.arn_for_objects(path) for path in paths]),
+        iam.PolicyStatement(actions=list(actions), resources=[f"{_arn(bucket)}/{path}" for path in paths]),
         iam.PolicyStatement(
             actions=["s3:ListBucket"],
-            resources=[bucket.bucket_arn],
+            resources=[_arn(bucket)],
             conditions={"StringLike": {"s3:prefix": paths}},
         ),
     ]
+
+
+def _arn(bucket: s3.IBucket) -> str:
+    # By its name, which is fixed, and not by a reference to another stack: whoever reads the policy sees which bucket.
+    resource = bucket.node.default_child
+    assert isinstance(resource, s3.CfnBucket)  # noqa: S101 - what `default_child` of a bucket is
+    return f"arn:{Aws.PARTITION}:s3:::{resource.bucket_name}"
 
 
 def on_table(table: dynamodb.ITableV2, actions: Sequence[str]) -> iam.PolicyStatement:
@@ -51,7 +58,6 @@ def read_stream(stream: kinesis.IStream) -> iam.PolicyStatement:
     """Allow to read every shard of the stream."""
     return iam.PolicyStatement(
         actions=[
-            "kinesis:DescribeStream",
             "kinesis:DescribeStreamSummary",
             "kinesis:GetRecords",
             "kinesis:GetShardIterator",

@@ -1,4 +1,7 @@
-"""The key that encrypts whatever holds single listens: the buckets, the stream and the logs of the jobs."""
+"""The key that encrypts whatever holds single listens: the buckets, the stream and the logs of the jobs.
+
+The topic of alarms has it too: SNS's own key can't be used by alarms, and an error's text may say much.
+"""
 
 from __future__ import annotations
 
@@ -32,5 +35,14 @@ class LakeKey(Construct):
                 actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"],
                 resources=["*"],  # in a key's policy: this key
                 conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": logs}},
+            )
+        )
+        # For an encrypted topic there is no caller's account to test here: the topic's own policy says whose alarms.
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="AlarmsToTheirTopic",
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+                resources=["*"],
             )
         )

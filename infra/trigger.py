@@ -13,6 +13,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra import code_assets, grants
+from infra.acknowledgements import acknowledge
 from infra.hints import Hints
 from lakehouse import layout
 from lakehouse.settings import TriggerSettings
@@ -56,6 +57,7 @@ class Trigger(Construct):
             jobs=STARTED_JOBS,
         )
         self.function = self._function(configuration, data)
+        acknowledge(self.function, "L1", "3.13 is the Python of Glue 6.0 too: `lakehouse` runs on one version.")
         self.function.add_event_source(
             event_sources.SqsEventSource(self.queue, batch_size=10, max_concurrency=2, report_batch_item_failures=True)
         )
@@ -102,5 +104,5 @@ class Trigger(Construct):
                 resources=[data.raw.bucket_arn],
                 conditions={"StringLike": {"s3:prefix": [layout.PROCESSED, f"{layout.PROCESSED}*"]}},
             ),
-            grants.on_table(data.control, grants.WRITE_ITEMS),
+            grants.on_table(data.control, grants.COUNT_ITEMS),
         ]

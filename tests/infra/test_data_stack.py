@@ -45,12 +45,13 @@ def test_every_bucket_is_encrypted_and_listens_by_the_lakes_own_key(find: Find) 
         }
 
 
-def test_the_key_is_rotated_and_may_be_used_by_logs_of_this_account_only(find: Find) -> None:
+def test_the_key_is_rotated_and_serves_logs_and_the_topic_beside_the_roles(find: Find) -> None:
     (key,) = find("AWS::KMS::Key").values()
     assert (key["EnableKeyRotation"], key["PendingWindowInDays"]) == (True, 30)
-    services = [s for s in key["KeyPolicy"]["Statement"] if "Service" in s["Principal"]]
-    assert all("Condition" in statement for statement in services)
-    (logs,) = (s for s in services if s["Sid"] == "CloudWatchLogsOfThisAccount")
+    logs, *topic = (s for s in key["KeyPolicy"]["Statement"] if "Service" in s["Principal"])
+    assert [s["Principal"]["Service"] for s in topic] == ["cloudwatch.amazonaws.com", "events.amazonaws.com"]
+    assert all(s["Action"] == ["kms:Decrypt", "kms:GenerateDataKey*"] for s in topic)
+    assert logs["Principal"]["Service"]["Fn::Join"][1][0] == "logs."
     (pattern,) = logs["Condition"]["ArnLike"].values()
     assert {"Ref": "AWS::AccountId"} in pattern["Fn::Join"][1]
 
@@ -210,3 +211,31 @@ def test_every_resource_that_can_carries_the_tags(resources: dict[str, dict[str,
             found = tags if isinstance(tags, dict) else {tag["Key"]: tag["Value"] for tag in tags}
             assert found == expected
     assert seen == carriers
+
+
+def test_athena_finds_every_table_that_others_may_read(find: Find) -> None:
+    (database,) = find("AWS::Glue::Database").values()
+    declared = {table["TableInput"]["Name"]: table for table in find("AWS::Glue::Table").values()}
+    assert {table["DatabaseName"] for table in declared.values()} == {database["DatabaseInput"]["Name"]}
+    places = {name: table["TableInput"]["StorageDescriptor"]["Location"] for name, table in declared.items()}
+    assert places == {
+        "transformed_data_latest": "s3://acme-lab3-curated/transformed-data/latest/",
+        "transformed_data_archive": "s3://acme-lab3-curated/transformed-data/archive/",
+        "daily_listens": "s3://acme-lab3-presentation-data/daily_listens/",
+        "top_genres": "s3://acme-lab3-presentation-data/top_genres/",
+    }
+    for table in declared.values():
+        assert table["TableInput"]["Parameters"]["table_type"] == "DELTA"
+    columns = declared["daily_listens"]["TableInput"]["StorageDescriptor"]["Columns"]
+    assert {column["Name"]: column["Type"] for column in columns} == {
+        "listen_date": "date",
+        "track_genre": "string",
+        "listen_count": "bigint",
+        "unique_listeners": "bigint",
+        "total_listening_time_ms": "bigint",
+        "avg_listening_time_per_user_ms": "decimal(20,2)",
+        "top_songs": "array<struct<rank:int,track_id:string,track_name:string,artists:string,plays:bigint>>",
+        "curated_version": "bigint",
+        "run_id": "string",
+        "computed_at": "timestamp",
+    }

@@ -1,0 +1,107 @@
+"""What the templates name is really there: asked of each service itself, not of CloudFormation."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from infra.configuration import PROJECT, Configuration
+from local_cloud.assembly import ENVIRONMENT, fingerprint
+from local_cloud.cloud import Cloud
+
+Resources = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def declared(cloud: Cloud) -> dict[str, Resources]:
+    """The resources of each stack as they were synthesised."""
+    options = cloud.record.options
+    configuration = Configuration(prefix=options.prefix, environment=ENVIRONMENT, shards=str(options.shards))
+    folder = PROJECT / ".tools" / "assemblies" / fingerprint(PROJECT, configuration)
+    templates = {path.name.split(".")[0]: json.loads(path.read_text()) for path in folder.glob("*.template.json")}
+    assert len(templates) == 2  # without what watches
+    return {stack: template["Resources"] for stack, template in templates.items()}
+
+
+def names(cloud: Cloud, service: str, call: str, listed: str, name: str = "", **request: Any) -> set[str]:
+    """Return the names in the answer of one listing call."""
+    answer = getattr(cloud.client(service), call)(**request)
+    return {str(entry[name] if name else entry) for entry in answer[listed]}
+
+
+# How to ask a service for what it has, as CloudFormation's physical ids name it.
+ASK: dict[str, Callable[[Cloud], set[str]]] = {
+    "AWS::DynamoDB::GlobalTable": lambda c: names(c, "dynamodb", "list_tables", "TableNames"),
+    "AWS::Events::Rule": lambda c: names(c, "events", "list_rules", "Rules", "Name"),
+    "AWS::Glue::Database": lambda c: names(c, "glue", "get_databases", "DatabaseList", "Name"),
+    "AWS::Glue::Job": lambda c: names(c, "glue", "get_jobs", "Jobs", "Name"),
+    "AWS::Glue::SecurityConfiguration": lambda c: names(
+        c, "glue", "get_security_configurations", "SecurityConfigurations", "Name"
+    ),
+    "AWS::IAM::Role": lambda c: names(c, "iam", "list_roles", "Roles", "RoleName"),
+    "AWS::KMS::Alias": lambda c: names(c, "kms", "list_aliases", "Aliases", "AliasName"),
+    "AWS::KMS::Key": lambda c: names(c, "kms", "list_keys", "Keys", "KeyId"),
+    "AWS::Kinesis::Stream": lambda c: names(c, "kinesis", "list_streams", "StreamNames"),
+    "AWS::Lambda::EventSourceMapping": lambda c: names(
+        c, "lambda", "list_event_source_mappings", "EventSourceMappings", "UUID"
+    ),
+    "AWS::Lambda::Function": lambda c: names(c, "lambda", "list_functions", "Functions", "FunctionName"),
+    "AWS::Logs::LogGroup": lambda c: names(c, "logs", "describe_log_groups", "logGroups", "logGroupName"),
+    "AWS::S3::Bucket": lambda c: names(c, "s3", "list_buckets", "Buckets", "Name"),
+    "AWS::SQS::Queue": lambda c: names(c, "sqs", "list_queues", "QueueUrls"),
+    "AWS::Scheduler::Schedule": lambda c: names(c, "scheduler", "list_schedules", "Schedules", "Name"),
+}
+# Parts of another resource, without a listing of their own.
+PARTS = {
+    "AWS::CDK::Metadata",
+    "AWS::Glue::Table",
+    "AWS::IAM::Policy",
+    "AWS::S3::BucketPolicy",
+    "AWS::SQS::QueuePolicy",
+}
+
+
+def test_every_resource_of_the_templates_is_there(cloud: Cloud, declared: dict[str, Resources]) -> None:
+    formation = cloud.client("cloudformation")
+    missing = []
+    for stack, resources in declared.items():
+        answer = formation.describe_stack_resources(StackName=stack)["StackResources"]
+        placed = {entry["LogicalResourceId"]: entry["PhysicalResourceId"] for entry in answer}
+        for logical, resource in resources.items():
+            kind = resource["Type"]
+            if kind in PARTS:
+                continue
+            # A queue's id is an address, and the host of it is a matter of who asks.
+            is_queue = kind == "AWS::SQS::Queue"
+            there = {name.rpartition("/")[2] if is_queue else name for name in ASK[kind](cloud)}
+            name = placed.get(logical, "")
+            if (name.rpartition("/")[2] if is_queue else name) not in there:
+                missing.append((stack, kind, logical))
+    assert missing == []
+
+
+def test_the_catalog_lists_the_tables_that_athena_reads(cloud: Cloud) -> None:
+    tables = cloud.client("glue").get_tables(DatabaseName="listenlake")["TableList"]
+    places = {table["Name"]: table["StorageDescriptor"]["Location"] for table in tables}
+    assert places["daily_listens"] == f"s3://{cloud.places.presentation_bucket}/daily_listens/"
+    assert {table["Parameters"]["table_type"] for table in tables} == {"DELTA"}
+
+
+def test_roles_got_the_statements_of_the_template(cloud: Cloud, declared: dict[str, Resources]) -> None:
+    iam = cloud.client("iam")
+    roles = [name for name in names(cloud, "iam", "list_roles", "Roles", "RoleName") if "Pipeline" in name]
+    found = {
+        tuple(sorted([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]))
+        for role in roles
+        for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]
+        for statement in iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]["Statement"]
+    }
+    expected = {
+        tuple(sorted([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]))
+        for resources in declared.values()
+        for resource in resources.values()
+        if resource["Type"] == "AWS::IAM::Policy"
+        for statement in resource["Properties"]["PolicyDocument"]["Statement"]
+    }
+    assert found == expected
