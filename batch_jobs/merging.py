@@ -15,9 +15,9 @@ from lakehouse.delta import date_list, on_dates
 from lakehouse.tables import CURATED_LISTENS
 
 
-def existing_listens(latest: DeltaTable, dates: list[date]) -> DataFrame:
+def existing_listens(latest: DataFrame, dates: list[date]) -> DataFrame:
     """Return the listens merged so far on these dates. One row per (listen_date, listen_time, event_id)."""
-    return latest.toDF().where(on_dates(dates))
+    return latest.where(on_dates(dates))
 
 
 def merge_new(latest: DeltaTable, listens: DataFrame, dates: list[date]) -> None:

@@ -173,6 +173,7 @@ class TransformSettings(BatchSettings):
         default="all",
         choices=("transform", "archive", "all", "maintain"),
     )
+    dry_run: str = setting("say what would be done and change nothing", default="false", choices=("true", "false"))
     breaker_rate: float = setting("share of the input, 0 to 1, above which rejects stop the run", default=0.2)
     breaker_minimum: int = setting("events of input below which the share says nothing", default=1_000)
 

@@ -25,11 +25,11 @@ from listenlake import (
     kpi_commands,
     screen,
     status_commands,
+    transform_command,
     trigger_commands,
 )
 from listenlake.connection import NotConnectedError, connect
 from listenlake.demo import DemoSettings, check_data, run_demo
-from listenlake.job_runs import run_to_end
 from listenlake.load_commands import register
 from listenlake.pipeline import Pipeline
 from listenlake.served import read_served
@@ -64,6 +64,7 @@ for commands in (
     audit_commands,
     bad_commands,
     status_commands,
+    transform_command,
     trigger_commands,
     cost_commands,
     deploy_commands,
@@ -143,22 +144,6 @@ def ingest(
         console.print("asked to finish its micro-batch and stop")
     else:
         console.print(f"run {pipeline.start(layout.INGEST_JOB)} of {layout.INGEST_JOB} started")
-
-
-@app.command()
-def transform(
-    *,
-    state: State = DEFAULT_STATE,
-    step: Annotated[str, typer.Option(help="transform, archive, all or maintain.")] = "all",
-    breaker_rate: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of the input above which rejects stop the run.")
-    ] = None,
-) -> None:
-    """Merge and archive what waits, now. Example: listenlake transform --step archive."""
-    arguments = {"--step": step}
-    if breaker_rate is not None:
-        arguments["--breaker_rate"] = str(breaker_rate)
-    run_to_end(console, Pipeline(connect(state)), layout.TRANSFORM_JOB, arguments)
 
 
 @kpis_app.command("show")

@@ -13,8 +13,8 @@ from listenlake.pipeline import ACTIVE, Pipeline
 POLL_SECONDS: Final = 0.5
 
 
-def run_to_end(console: Console, pipeline: Pipeline, job: str, arguments: dict[str, str]) -> None:
-    """Start a job and print how it ended.
+def run_to_end(console: Console, pipeline: Pipeline, job: str, arguments: dict[str, str]) -> str:
+    """Start a job, print how it ended, and return the run's id.
 
     Raises:
         typer.Exit: It did not succeed.
@@ -26,3 +26,4 @@ def run_to_end(console: Console, pipeline: Pipeline, job: str, arguments: dict[s
     console.print(f"{run['JobRunState']} {run.get('ErrorMessage', '')}".strip(), markup=False, highlight=False)
     if run["JobRunState"] != "SUCCEEDED":
         raise typer.Exit(1)
+    return run_id

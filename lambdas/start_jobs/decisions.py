@@ -86,6 +86,9 @@ def plan_end(ended: RunEnded, arguments: Mapping[str, str], error: str = "") -> 
     """
     request, generation = _identify(ended.job, arguments)
     others = tuple(other for other in Request if other.job == ended.job and other is not request)
+    if arguments.get("--dry_run") == "true":
+        # It has done nothing, whatever it says of its end: only the slot is free again.
+        return Plan(wake=(*others, request), retry=False)
     if ended.outcome is not Outcome.SUCCEEDED:
         failed = ended.outcome is Outcome.FAILED and generation is not None
         return Plan(

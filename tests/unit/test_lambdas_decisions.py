@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lambdas.start_jobs.decisions import Counts, Verdict, decide_start, plan_end
+from lambdas.start_jobs.decisions import Counts, Plan, Verdict, decide_start, plan_end
 from lambdas.start_jobs.messages import (
     Ask,
     Ignored,
@@ -135,6 +135,12 @@ def test_a_run_that_its_breaker_has_stopped_parks_its_request() -> None:
     assert (plan.failed, plan.park) == ((BATCH, 3), True)
     assert not plan_end(ended_run, arguments, "BalanceError: expected 2").park
     assert plan_end(ended_run, {}, "BreakerError: expected 0").failed is None
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_a_dry_run_proves_nothing_and_asks_for_nothing(outcome: Outcome) -> None:
+    plan = plan_end(RunEnded("batch_transform", "jr_1", outcome), {"--dry_run": "true"})
+    assert plan == Plan(wake=(BATCH,), retry=False)
 
 
 def test_a_recompute_by_hand_forgives_the_recompute_only() -> None:
