@@ -12,24 +12,22 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date
 
+from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 
 from batch_jobs.archiving import COPY_THREADS, Archive, quarantine
 from batch_jobs.breaker import Breaker
-from batch_jobs.dimensions import Dimension, read_songs, read_users
+from batch_jobs.dimension_cache import SONGS, USERS, Known, describe_change, is_new, mark_done, peek, refresh
 from batch_jobs.dry_run import foresee, read_if_there
-from batch_jobs.enrichment import ACCEPTED, DUPLICATE, curated_listens, with_dimensions, with_outcome
+from batch_jobs.enrichment import ACCEPTED, DUPLICATE, curated_listens
 from batch_jobs.inputs import read_by_hand, read_micro_batches, union
 from batch_jobs.maintenance import maintain, owned_by_transform
-from batch_jobs.merging import existing_listens, merge_new
-from batch_jobs.outcomes import OutcomesByDate, count_outcomes, rows_by_date, total_by_outcome
-from batch_jobs.rejects import replace_malformed_rows, replace_rejects
+from batch_jobs.merging import merge_new
+from batch_jobs.outcomes import Decided, decided, total_by_outcome
+from batch_jobs.reentry import find_returning
+from batch_jobs.rejects import replace_rejects
 from lakehouse import layout
 from lakehouse.batches import BY_HAND, Manifest, list_pending, list_transformed
 from lakehouse.delta import commit_metadata, current_version, open_table
@@ -57,15 +55,17 @@ def run(run: Run[TransformSettings]) -> None:
     if run.settings.dry_run == "true":
         _foresee(run, merging, archiving)
         return
-    if merging:
-        transform(run, merging)
+    if run.settings.step != "archive":
+        users, songs = _let_in(run, waiting=merging)
+        if merging:
+            transform(run, merging, users, songs)
     if archiving:
         with run.report.phase("archive"):
             run.report.facts["objects_archived"] = archive.store(archiving)
         run.report.facts["batches_archived"] = len(archiving)
 
 
-def transform(run: Run[TransformSettings], manifests: list[Manifest]) -> None:
+def transform(run: Run[TransformSettings], manifests: list[Manifest], users: Known, songs: Known) -> None:
     """Merge batches and write their rejects; afterwards each carries its marker.
 
     Raises:
@@ -74,20 +74,15 @@ def transform(run: Run[TransformSettings], manifests: list[Manifest]) -> None:
     bucket = run.settings.raw_bucket
     breaker = _breaker(run)
     latest = open_table(run.spark, CURATED_LISTENS, _latest_uri(run))
-    with _decided(run, manifests, latest.toDF()) as decided:
-        counts = total_by_outcome(decided.counts)
+    listens, unreadable = _read(run, manifests)
+    with decided(listens, users=users.rows, songs=songs.rows, latest=latest.toDF(), report=run.report) as decision:
+        counts = total_by_outcome(decision.counts)
         breaker.check(manifests, counts)
-        if counts.get(ACCEPTED):
-            with run.report.phase("merge"):
-                run.lease.check()
-                with commit_metadata(run.spark, job=layout.TRANSFORM_JOB, run_id=run.id, **_inputs(manifests)):
-                    merge_new(latest, curated_listens(decided.outcomes), decided.dates)
+        _merge(run, latest, decision, _inputs(manifests))
         run.boundaries.passed("merged")
         with run.report.phase("rejects"):
-            replace_rejects(run.s3, bucket, decided.outcomes, [manifest.id.path for manifest in manifests])
-            replace_malformed_rows(run.s3, bucket, "users", decided.users)
-            replace_malformed_rows(run.s3, bucket, "songs", decided.songs)
-            for manifest in decided.unreadable:
+            replace_rejects(run.s3, bucket, decision.outcomes, [manifest.id.path for manifest in manifests])
+            for manifest in unreadable:
                 quarantine(run.s3, bucket, manifest)
         run.boundaries.passed("rejects_written")
     version = current_version(latest)
@@ -101,56 +96,64 @@ def transform(run: Run[TransformSettings], manifests: list[Manifest]) -> None:
         table_version=version,
         batches_merged=len(manifests),
         batches=[manifest.id.path for manifest in manifests],
-        unreadable_files=[manifest.files[0].key for manifest in decided.unreadable],
+        unreadable_files=[manifest.files[0].key for manifest in unreadable],
     )
 
 
-def _foresee(run: Run[TransformSettings], merging: list[Manifest], archiving: list[Manifest]) -> None:
-    latest = read_if_there(run.spark, CURATED_LISTENS, _latest_uri(run))
-    with _decided(run, merging, latest) as decided:
-        would = foresee(decided.counts, merging, archiving, _breaker(run))
-    run.report.facts.update(dry_run=True, would=would)
+def _let_in(run: Run[TransformSettings], *, waiting: list[Manifest]) -> tuple[Known, Known]:
+    """Return the dimensions, after what a new version of them makes known has come out of the rejects.
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Decided:
-    """What a run has made of its batches, before anything is written.
-
-    Attributes:
-        outcomes: One row per delivery, with its outcome.
-        counts: The same, counted.
-        dates: Every listen_date among them.
-        unreadable: The batches that are a file that can't be read.
-        users: The users they were joined with.
-        songs: The songs they were joined with.
+    It goes before what is new: those events came earlier. The versions are recorded last, so whatever a crash leaves
+    undone is done by the next run.
     """
-
-    outcomes: DataFrame
-    counts: OutcomesByDate
-    dates: list[date]
-    unreadable: list[Manifest]
-    users: Dimension
-    songs: Dimension
-
-
-@contextmanager
-def _decided(run: Run[TransformSettings], manifests: list[Manifest], latest: DataFrame) -> Iterator[_Decided]:
-    """Decide what becomes of every delivery, given the listens merged so far."""
     with run.report.phase("dimensions"):
-        users = read_users(run.spark, run.s3, run.settings.raw_bucket)
-        songs = read_songs(run.spark, run.s3, run.settings.raw_bucket)
-    with run.report.phase("read"):
-        listens, unreadable = _read(run, manifests)
-        received = rows_by_date(listens)
-        dates = [day for day in received if day is not None]
-    enriched = with_dimensions(listens, users=users.rows, songs=songs.rows)
-    outcomes = with_outcome(enriched, existing=existing_listens(latest, dates)).persist()
-    try:
-        with run.report.phase("enrich"):
-            counts = count_outcomes(outcomes, expected=sum(received.values()))
-        yield _Decided(outcomes=outcomes, counts=counts, dates=dates, unreadable=unreadable, users=users, songs=songs)
-    finally:
-        outcomes.unpersist()
+        users, songs = refresh(run, USERS), refresh(run, SONGS)
+        fresh = [known for known in (users, songs) if is_new(run, known)]
+    if not fresh:
+        return users, songs
+    latest = open_table(run.spark, CURATED_LISTENS, _latest_uri(run))
+    with run.report.phase("dimensions"):
+        changes = {known.source.name: describe_change(run, known, latest.toDF()) for known in fresh}
+    logger.info("dimensions changed", extra={"changes": changes})
+    run.report.facts["dimensions"] = changes
+    returning = find_returning(run, users.rows, songs.rows, waiting=[manifest.id.path for manifest in waiting])
+    if returning.batches:
+        with decided(
+            returning.deliveries, users=users.rows, songs=songs.rows, latest=latest.toDF(), report=run.report
+        ) as decision:
+            _merge(run, latest, decision, {"reentry": True, "batches": len(returning.batches)})
+            run.boundaries.passed("reentry_merged")
+            with run.report.phase("rejects"):
+                replace_rejects(run.s3, run.settings.raw_bucket, decision.outcomes, returning.batches)
+            run.boundaries.passed("reentry_rejects_written")
+        counts = total_by_outcome(decision.counts)
+        run.report.facts["reentered"] = {name: counts.get(name, 0) for name in (ACCEPTED, DUPLICATE)}
+        run.report.facts["table_version"] = current_version(latest)
+    run.lease.check()
+    for known in fresh:
+        mark_done(run, known)
+    return users, songs
+
+
+def _merge(run: Run[TransformSettings], latest: DeltaTable, decision: Decided, inputs: dict[str, object]) -> None:
+    if not total_by_outcome(decision.counts).get(ACCEPTED):
+        return
+    with run.report.phase("merge"):
+        run.lease.check()
+        with commit_metadata(run.spark, job=layout.TRANSFORM_JOB, run_id=run.id, **inputs):
+            merge_new(latest, curated_listens(decision.outcomes), decision.spans)
+
+
+def _foresee(run: Run[TransformSettings], merging: list[Manifest], archiving: list[Manifest]) -> None:
+    users, songs = peek(run, USERS), peek(run, SONGS)
+    latest = read_if_there(run.spark, CURATED_LISTENS, _latest_uri(run))
+    listens, _ = _read(run, merging)
+    with decided(listens, users=users.rows, songs=songs.rows, latest=latest, report=run.report) as decision:
+        would = foresee(decision.counts, merging, archiving, _breaker(run))
+    if run.settings.step != "archive" and any(is_new(run, known) for known in (users, songs)):
+        waiting = [manifest.id.path for manifest in merging]
+        would["come_back"] = find_returning(run, users.rows, songs.rows, waiting=waiting).count()
+    run.report.facts.update(dry_run=True, would=would)
 
 
 def _breaker(run: Run[TransformSettings]) -> Breaker:

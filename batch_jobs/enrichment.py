@@ -11,13 +11,10 @@ from typing import Final
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from lakehouse.tables import CURATED_LISTENS
+from lakehouse.tables import CURATED_LISTENS, KNOWN_SONGS, KNOWN_USERS
 
 ACCEPTED: Final = "accepted"
 DUPLICATE: Final = "duplicate"
-
-_SONG_COLUMNS: Final = ("track_name", "artists", "album_name", "track_genre", "popularity", "duration_ms", "explicit")
-_USER_COLUMNS: Final = ("user_age", "user_country")
 
 
 def with_dimensions(listens: DataFrame, *, users: DataFrame, songs: DataFrame) -> DataFrame:
@@ -25,14 +22,14 @@ def with_dimensions(listens: DataFrame, *, users: DataFrame, songs: DataFrame) -
 
     Args:
         listens: One row per delivery, with `reject_reason`.
-        users: One row per user_id.
-        songs: One row per track_id.
+        users: One row per user_id, columns of `KNOWN_USERS`.
+        songs: One row per track_id, columns of `KNOWN_SONGS`.
 
     Returns:
         One row per delivery.
     """
-    known_users = users.select("user_id", *_USER_COLUMNS, F.lit(True).alias("user_known"))
-    known_songs = songs.select("track_id", *_SONG_COLUMNS, F.lit(True).alias("track_known"))
+    known_users = users.select(*KNOWN_USERS.columns, F.lit(True).alias("user_known"))
+    known_songs = songs.select(*KNOWN_SONGS.columns, F.lit(True).alias("track_known"))
     joined = (
         listens.join(known_users, on="user_id", how="left")
         .join(known_songs, on="track_id", how="left")

@@ -16,12 +16,20 @@ from delta.tables import DeltaTable
 
 from lakehouse import layout
 from lakehouse.batches import list_files
-from lakehouse.control import CONSUMED, served_name
+from lakehouse.control import CONSUMED, dimension_name, served_name
 from lakehouse.delta import commit_metadata, committed_at, current_version, vacuum, write_checkpoint
 from lakehouse.delta_log import Snapshot, read_snapshot
 from lakehouse.jobs import Run
 from lakehouse.settings import KpiSettings, TransformSettings
-from lakehouse.tables import ARCHIVED_LISTENS, CURATED_LISTENS, DAILY_GENRE_KPIS, DAILY_TOP_GENRES, KPI_PARTIALS
+from lakehouse.tables import (
+    ARCHIVED_LISTENS,
+    CURATED_LISTENS,
+    DAILY_GENRE_KPIS,
+    DAILY_TOP_GENRES,
+    KNOWN_SONGS,
+    KNOWN_USERS,
+    KPI_PARTIALS,
+)
 
 FILES_PER_DATE: Final = 1
 """More files than this and a settled date is compacted; Delta itself splits what is larger than a gigabyte."""
@@ -38,7 +46,7 @@ class CaredFor:
         name: Its name in reports.
         bucket: Where it lies.
         prefix: Its folder.
-        reader: Progress record of whoever follows its change feed; empty where nobody does.
+        reader: Progress record of whoever follows its changes; empty where nobody does.
         by_date: Whether it is partitioned by `listen_date`. Any other table is not compacted.
     """
 
@@ -56,7 +64,12 @@ class CaredFor:
 
 def owned_by_transform(settings: TransformSettings) -> list[CaredFor]:
     """Return the tables that `batch_transform` writes."""
-    return [CaredFor(CURATED_LISTENS.name, settings.curated_bucket, layout.LATEST, reader=CONSUMED, by_date=True)]
+    bucket, users, songs = settings.curated_bucket, KNOWN_USERS.name, KNOWN_SONGS.name
+    return [
+        CaredFor(CURATED_LISTENS.name, bucket, layout.LATEST, reader=CONSUMED, by_date=True),
+        CaredFor(users, bucket, layout.KNOWN_USERS, reader=dimension_name(users)),
+        CaredFor(songs, bucket, layout.KNOWN_SONGS, reader=dimension_name(songs)),
+    ]
 
 
 def owned_by_kpis(settings: KpiSettings) -> list[CaredFor]:

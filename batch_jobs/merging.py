@@ -1,33 +1,80 @@
 """The insert-only MERGE into `transformed-data/latest/`: what makes every listen count once.
 
-The dates that a run touches enter the condition as literals: only then does Delta neither read nor rewrite a file of
-any other date.
+The dates that a run touches, and on each the times and ids that it brings, enter the condition as literals: only then
+does Delta neither read nor rewrite a file of any other date, nor read a file of the same date that has none of them.
 """
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import reduce
 
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
 
-from lakehouse.delta import date_list, on_dates
 from lakehouse.tables import CURATED_LISTENS
 
 
-def existing_listens(latest: DataFrame, dates: list[date]) -> DataFrame:
-    """Return the listens merged so far on these dates. One row per (listen_date, listen_time, event_id)."""
-    return latest.where(on_dates(dates))
+@dataclass(frozen=True)
+class Span:
+    """What some deliveries of one date reach over.
+
+    Attributes:
+        rows: How many they are.
+        first_time: Earliest `listen_time`, in microseconds since 1970, UTC.
+        last_time: Latest `listen_time`.
+        first_id: Least `event_id`.
+        last_id: Greatest `event_id`.
+    """
+
+    rows: int
+    first_time: int
+    last_time: int
+    first_id: str
+    last_id: str
 
 
-def merge_new(latest: DeltaTable, listens: DataFrame, dates: list[date]) -> None:
+Spans = Mapping[date, Span]
+
+
+def within(spans: Spans, table: str = "") -> Column:
+    """Return whether a listen may be one of those that reach over `spans`.
+
+    Args:
+        spans: By listen_date.
+        table: The alias of the listen's table, with its dot; empty where there is only one.
+    """
+    date_, time, event = (F.col(f"{table}{name}") for name in ("listen_date", "listen_time", "event_id"))
+    each = [
+        (date_ == F.lit(day))
+        & time.between(_at(span.first_time), _at(span.last_time))
+        & event.between(F.lit(span.first_id), F.lit(span.last_id))
+        for day, span in sorted(spans.items())
+    ]
+    return reduce(Column.__or__, each, F.lit(False))
+
+
+def existing_listens(latest: DataFrame, spans: Spans) -> DataFrame:
+    """Return the listens merged so far that may equal one of `spans`. One row per listen, as `CURATED_LISTENS`."""
+    return latest.where(within(spans))
+
+
+def merge_new(latest: DeltaTable, listens: DataFrame, spans: Spans) -> None:
     """Insert the listens whose key is not in the table yet; commits nothing when all of them are.
 
     Args:
         latest: The curated table.
         listens: One row per (listen_date, listen_time, event_id), columns of `CURATED_LISTENS`.
-        dates: Every listen_date of `listens`.
+        spans: What `listens` reaches over, or more.
     """
-    keys = " AND ".join(f"t.{name} = s.{name}" for name in ("listen_date", *CURATED_LISTENS.key))
-    condition = f"t.listen_date IN ({date_list(dates)}) AND {keys}"
+    same = [F.col(f"t.{name}") == F.col(f"s.{name}") for name in ("listen_date", *CURATED_LISTENS.key)]
+    condition = reduce(Column.__and__, same, within(spans, "t."))
     latest.alias("t").merge(listens.alias("s"), condition).whenNotMatchedInsertAll().execute()
+
+
+def _at(microseconds: int) -> Column:
+    # A literal from the start: Delta skips files by literals only.
+    return F.lit(datetime.fromtimestamp(microseconds // 1_000_000, UTC).replace(microsecond=microseconds % 1_000_000))

@@ -1,23 +1,81 @@
-"""Counts of deliveries, before and after the joins: no join may lose or multiply one."""
+"""The outcome of every delivery of a run, decided and counted before anything is written.
+
+Flows in: deliveries, the dimensions, the listens merged so far. Flows out: one row per delivery with its outcome. What
+must hold: no join loses or multiplies a delivery.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from batch_jobs.enrichment import with_dimensions, with_outcome
+from batch_jobs.merging import Span, Spans, existing_listens
 from lakehouse.errors import BalanceError
+from lakehouse.jobs import Report
 
 OutcomesByDate = dict[tuple[date | None, str], int]
 """Deliveries by (listen_date, outcome)."""
 
 
-def rows_by_date(listens: DataFrame) -> dict[date | None, int]:
-    """Count the input by date. Collects one row per listen_date; the dates prune everything that follows."""
-    counted = listens.groupBy(F.to_date("listen_time").alias("day")).agg(F.count("*").alias("rows")).collect()
-    return {row["day"]: int(row["rows"]) for row in counted}
+@dataclass(frozen=True)
+class Decided:
+    """What a run makes of deliveries.
+
+    Attributes:
+        outcomes: One row per delivery, with its outcome.
+        counts: The same, counted.
+        spans: What they reach over, by listen_date.
+    """
+
+    outcomes: DataFrame
+    counts: OutcomesByDate
+    spans: Spans
+
+
+@contextmanager
+def decided(
+    listens: DataFrame, *, users: DataFrame, songs: DataFrame, latest: DataFrame, report: Report
+) -> Iterator[Decided]:
+    """Decide what becomes of deliveries, and keep it for as long as the block lasts.
+
+    Args:
+        listens: One row per delivery, as `batch_jobs.inputs` reads them.
+        users: One row per user_id.
+        songs: One row per track_id.
+        latest: The curated listens.
+        report: Gets the seconds.
+    """
+    with report.phase("read"):
+        received = spans_by_date(listens)
+        spans = {day: span for day, span in received.items() if day is not None}
+    enriched = with_dimensions(listens, users=users, songs=songs)
+    outcomes = with_outcome(enriched, existing=existing_listens(latest, spans)).persist()
+    try:
+        with report.phase("enrich"):
+            counts = count_outcomes(outcomes, expected=sum(span.rows for span in received.values()))
+        yield Decided(outcomes, counts, spans)
+    finally:
+        outcomes.unpersist()
+
+
+def spans_by_date(listens: DataFrame) -> dict[date | None, Span]:
+    """Return what the input reaches over, by date: it prunes everything that follows. Collects one row per date.
+
+    Only rows that a rule has rejected have no time or no id.
+    """
+    time, event = F.unix_micros("listen_time"), F.col("event_id")
+    bounds = [F.min(time), F.max(time), F.min(event), F.max(event)]
+    by_date = listens.groupBy(F.to_date("listen_time").alias("day")).agg(F.count("*"), *bounds).collect()
+    return {
+        day: Span(rows, first or 0, last or 0, low or "", high or "") for day, rows, first, last, low, high in by_date
+    }
 
 
 def count_outcomes(outcomes: DataFrame, *, expected: int) -> OutcomesByDate:

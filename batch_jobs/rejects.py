@@ -22,10 +22,10 @@ from lakehouse.tables import PROCESSED_LISTENS, REJECTED_RECORDS
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_FOLDER = f"{layout.BAD_RECORDS}{layout.TRANSFORM_JOB}/"
+REJECTS_FOLDER = f"{layout.BAD_RECORDS}{layout.TRANSFORM_JOB}/"
 _PLACED = ("stream", "shard_id", "sequence_number", "line", "arrived_at")
 DELETE_AT_ONCE = 1_000
-_TO_THE_MICROSECOND = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}
+TO_THE_MICROSECOND = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}
 """`listen_time` is part of the key; cut to the millisecond, Spark's default, a replay would be another listen."""
 
 
@@ -44,9 +44,11 @@ def delete_all(s3: S3Client, bucket: str, keys: Iterable[str]) -> None:
 
 
 def replace_rejects(s3: S3Client, bucket: str, outcomes: DataFrame, batches: Iterable[str]) -> None:
-    """Write the rejected deliveries of `outcomes`, in place of what earlier runs wrote for these batches."""
-    for batch in batches:
-        delete_all(s3, bucket, (file.key for file, _ in list_files(s3, bucket, f"{_FOLDER}{batch}")))
+    """Write the rejected deliveries of `outcomes`, in place of what earlier runs wrote for these batches.
+
+    The old ones go last: they may be all that is left of their events.
+    """
+    old = [file.key for batch in batches for file, _ in list_files(s3, bucket, f"{REJECTS_FOLDER}{batch}")]
     frame = _as_records(outcomes)
     placed = frame.withColumns(
         {
@@ -54,7 +56,10 @@ def replace_rejects(s3: S3Client, bucket: str, outcomes: DataFrame, batches: Ite
             "batch": F.regexp_extract("source_batch", "batch=([^/]+)/", 1),
         }
     )
-    placed.repartition(1).write.mode("append").partitionBy("generation", "batch").json(layout.uri(bucket, _FOLDER))
+    placed.repartition(1).write.mode("append").partitionBy("generation", "batch").json(
+        layout.uri(bucket, REJECTS_FOLDER)
+    )
+    delete_all(s3, bucket, old)
 
 
 def replace_malformed_rows(s3: S3Client, bucket: str, name: str, dimension: Dimension) -> None:
@@ -87,7 +92,7 @@ def _as_records(outcomes: DataFrame) -> DataFrame:
             F.col("outcome").alias("reason"),
             told.alias("message"),
             listen_rules.fingerprint(F.col("outcome"), told).alias("fingerprint"),
-            F.to_json(F.struct(*listen), _TO_THE_MICROSECOND).alias("payload"),
+            F.to_json(F.struct(*listen), TO_THE_MICROSECOND).alias("payload"),
             F.lit(None).cast("string").alias("payload_base64"),
             "event_id",
             *_PLACED,

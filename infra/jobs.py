@@ -98,7 +98,9 @@ def _may_transform(data: DataStack) -> list[iam.PolicyStatement]:
         grants.use_key(data.key, grants.WRITE_ENCRYPTED, service="s3"),
         *grants.on_prefixes(data.raw, dimensions, grants.READ_OBJECTS),
         *grants.on_prefixes(data.raw, moved, grants.WRITE_OBJECTS),
-        *grants.on_prefixes(data.curated, [layout.LATEST], grants.WRITE_OBJECTS),
+        *grants.on_prefixes(
+            data.curated, [layout.LATEST, layout.KNOWN_USERS, layout.KNOWN_SONGS], grants.WRITE_OBJECTS
+        ),
         grants.on_table(data.control, grants.LEASE_ITEMS),
     ]
 

@@ -29,6 +29,11 @@ def served_name(table: str) -> str:
     return f"served#{table}"
 
 
+def dimension_name(table: str) -> str:
+    """Return the name of the progress of re-entry: the version of a dimension whose newcomers were let in."""
+    return f"dimension#{table}"
+
+
 @dataclass(frozen=True)
 class Progress:
     """Version-valued progress records of the consumers of Delta tables."""

@@ -1,7 +1,7 @@
 """Where everything lies: buckets by role, prefixes and keys.
 
     lab3-raw                 users/ songs/ processed-streams/ bad-records/ replays/ archives/ checkpoints/
-    lab3-curated             transformed-data/latest/ transformed-data/archive/ transformed-data/partials/
+    lab3-curated             transformed-data/latest/ transformed-data/archive/ transformed-data/partials/ dimensions/
     lab3-presentation-data   daily_listens/ top_genres/ logs/validation_metrics.csv
 
 The real bucket names carry a settable prefix, because S3 names are global.
@@ -28,6 +28,8 @@ INGEST_PROGRESS: Final = "checkpoints/ingest_listens/kinesis/"
 LATEST: Final = "transformed-data/latest/"
 ARCHIVE: Final = "transformed-data/archive/"
 PARTIALS: Final = "transformed-data/partials/"
+KNOWN_USERS: Final = "dimensions/users/"
+KNOWN_SONGS: Final = "dimensions/songs/"
 DAILY_LISTENS: Final = "daily_listens/"
 TOP_GENRES: Final = "top_genres/"
 VALIDATION_METRICS_KEY: Final = "logs/validation_metrics.csv"

@@ -193,6 +193,29 @@ time_signature INT,
 track_genre STRING""",
 )
 
+KNOWN_USERS: Final = Table(
+    name="known_users",
+    key=("user_id",),
+    ddl="""user_id BIGINT,
+user_age INT,
+user_country STRING""",
+)
+"""One row per user of users.csv, with what a curated listen takes of it. Names stay in the file."""
+
+KNOWN_SONGS: Final = Table(
+    name="known_songs",
+    key=("track_id",),
+    ddl="""track_id STRING,
+track_name STRING,
+artists STRING,
+album_name STRING,
+track_genre STRING,
+popularity INT,
+duration_ms BIGINT,
+explicit BOOLEAN""",
+)
+"""One row per track of songs.csv, with what a curated listen takes of it."""
+
 REJECTED_RECORDS: Final = Table(
     name="bad_records",
     key=("stream", "shard_id", "sequence_number", "line"),

@@ -6,9 +6,17 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from lakehouse import layout
-from lakehouse.control import CONSUMED, Progress, served_name
+from lakehouse.control import CONSUMED, Progress, dimension_name, served_name
 from lakehouse.delta_log import read_snapshot
-from lakehouse.tables import ARCHIVED_LISTENS, CURATED_LISTENS, DAILY_GENRE_KPIS, DAILY_TOP_GENRES, KPI_PARTIALS
+from lakehouse.tables import (
+    ARCHIVED_LISTENS,
+    CURATED_LISTENS,
+    DAILY_GENRE_KPIS,
+    DAILY_TOP_GENRES,
+    KNOWN_SONGS,
+    KNOWN_USERS,
+    KPI_PARTIALS,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -61,6 +69,8 @@ def describe_tables(s3: S3Client, dynamodb: DynamoDBClient, places: Places) -> l
         (CURATED_LISTENS, places.curated_bucket, layout.LATEST, CONSUMED),
         (ARCHIVED_LISTENS, places.curated_bucket, layout.ARCHIVE, None),
         (KPI_PARTIALS, places.curated_bucket, layout.PARTIALS, None),
+        (KNOWN_USERS, places.curated_bucket, layout.KNOWN_USERS, dimension_name(KNOWN_USERS.name)),
+        (KNOWN_SONGS, places.curated_bucket, layout.KNOWN_SONGS, dimension_name(KNOWN_SONGS.name)),
         (DAILY_GENRE_KPIS, places.presentation_bucket, layout.DAILY_LISTENS, served_name(DAILY_GENRE_KPIS.name)),
         (DAILY_TOP_GENRES, places.presentation_bucket, layout.TOP_GENRES, served_name(DAILY_TOP_GENRES.name)),
     )

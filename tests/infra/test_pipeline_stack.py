@@ -179,7 +179,12 @@ def test_each_job_writes_only_what_it_owns(find: Find) -> None:
         "processed-streams", "bad-records", "checkpoints/ingest_listens"
     )
     assert object_paths(transform, "s3:PutObject") == both(
-        "processed-streams", "archives", "bad-records", "transformed-data/latest"
+        "processed-streams",
+        "archives",
+        "bad-records",
+        "transformed-data/latest",
+        "dimensions/users",
+        "dimensions/songs",
     )
     assert object_paths(transform, "s3:GetObject") - object_paths(transform, "s3:PutObject") == both("users", "songs")
     assert object_paths(kpi, "s3:PutObject") == both(

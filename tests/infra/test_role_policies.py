@@ -78,6 +78,8 @@ def needed(policies: Policies) -> dict[str, list[Request]]:
             *objects(RAW, "archives", OWN),
             *objects(RAW, "bad-records", OWN),
             *objects(CURATED, "transformed-data/latest", OWN),
+            *objects(CURATED, "dimensions/users", OWN),
+            *objects(CURATED, "dimensions/songs", OWN),
             *lease,
             *writes,
         ],

@@ -41,6 +41,7 @@ def test_a_dry_run_foresees_what_the_run_does_and_changes_nothing(lab: Lab) -> N
         "archive_batches": 3,
         "archive_objects": 4,
         "dates": {DAY: {"accepted": 1, "duplicate": 1, "unknown_user": 1}, LATER: {"accepted": 1, "unknown_track": 1}},
+        "come_back": 0,
     }
     assert foreseen["batches_merged"] == 0
 
