@@ -20,7 +20,7 @@ from lakehouse.errors import BreakerError
 from lakehouse.spark import schema_of
 from lakehouse.tables import Table
 
-WITHOUT_DATE: Final = "no listen_time"
+WITHOUT_DATE: Final = "no date"
 
 
 def read_if_there(spark: SparkSession, table: Table, uri: str) -> DataFrame:

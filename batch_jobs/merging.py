@@ -47,14 +47,16 @@ def within(spans: Spans, table: str = "") -> Column:
         spans: By listen_date.
         table: The alias of the listen's table, with its dot; empty where there is only one.
     """
-    date_, time, event = (F.col(f"{table}{name}") for name in ("listen_date", "listen_time", "event_id"))
+    if not spans:
+        return F.lit(False)
+    time, event = F.col(f"{table}listen_time"), F.col(f"{table}event_id")
     each = [
-        (date_ == F.lit(day))
-        & time.between(_at(span.first_time), _at(span.last_time))
+        time.between(_at(span.first_time), _at(span.last_time))
         & event.between(F.lit(span.first_id), F.lit(span.last_id))
-        for day, span in sorted(spans.items())
+        for _, span in sorted(spans.items())
     ]
-    return reduce(Column.__or__, each, F.lit(False))
+    # The dates stand alone: as a part of the alternatives they would not choose partitions.
+    return F.col(f"{table}listen_date").isin(sorted(spans)) & reduce(Column.__or__, each)
 
 
 def existing_listens(latest: DataFrame, spans: Spans) -> DataFrame:

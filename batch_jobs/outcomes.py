@@ -68,11 +68,13 @@ def decided(
 def spans_by_date(listens: DataFrame) -> dict[date | None, Span]:
     """Return what the input reaches over, by date: it prunes everything that follows. Collects one row per date.
 
-    Only rows that a rule has rejected have no time or no id.
+    Rows that a rule has rejected are counted under None: they are never merged, and their time may be any.
     """
-    time, event = F.unix_micros("listen_time"), F.col("event_id")
+    kept = F.col("reject_reason").isNull()
+    time, event = F.unix_micros(F.when(kept, F.col("listen_time"))), F.when(kept, F.col("event_id"))
+    day = F.when(kept, F.to_date("listen_time")).alias("day")
     bounds = [F.min(time), F.max(time), F.min(event), F.max(event)]
-    by_date = listens.groupBy(F.to_date("listen_time").alias("day")).agg(F.count("*"), *bounds).collect()
+    by_date = listens.groupBy(day).agg(F.count("*"), *bounds).collect()
     return {
         day: Span(rows, first or 0, last or 0, low or "", high or "") for day, rows, first, last, low, high in by_date
     }
@@ -84,7 +86,9 @@ def count_outcomes(outcomes: DataFrame, *, expected: int) -> OutcomesByDate:
     Raises:
         BalanceError: A join lost or multiplied deliveries.
     """
-    counted = outcomes.groupBy("listen_date", "outcome").agg(F.count("*").alias("rows")).collect()
+    # An impossible time may be one that Python has no date for.
+    day = F.when(F.col("outcome") != "impossible_time", F.col("listen_date")).alias("listen_date")
+    counted = outcomes.groupBy(day, "outcome").agg(F.count("*").alias("rows")).collect()
     counts = {(row["listen_date"], str(row["outcome"])): int(row["rows"]) for row in counted}
     if sum(counts.values()) != expected:
         raise BalanceError(

@@ -1,0 +1,207 @@
+"""What the MERGE costs: against a plain append of the same rows, and as the day or the history grows.
+
+Delta tables on the local disk, `local[2]`. A day is written in slices of time, as a stream writes it. What is timed of
+a merge into it is all that the job does with a tenth of a day of new deliveries: finding what they reach over, telling
+duplicates apart, the MERGE. They are the next slice of the day (`merge_growth_day_x10`), or lie anywhere on it, so that
+no file of the day can be passed over (`merge_growth_scattered_day_x10`).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from batch_jobs.enrichment import curated_listens
+from batch_jobs.merging import merge_new
+from batch_jobs.outcomes import decided
+from lakehouse.delta import open_table
+from lakehouse.jobs import Report
+from lakehouse.spark import build_session
+from lakehouse.tables import CURATED_LISTENS, KNOWN_SONGS, KNOWN_USERS
+from local_cloud.options import CloudOptions
+from local_cloud.spark_conf import write_spark_conf
+from local_cloud.state import PROJECT
+from local_cloud.toolchain import Toolchain
+
+ROUNDS: Final = 3
+LISTENS: Final = 1_000_000
+SLICES: Final = 10
+HISTORY_DATES: Final = 10
+USERS: Final = 100_000
+TRACKS: Final = 20_000
+DAY, LARGE_DAY, HISTORY = date(2024, 6, 1), date(2024, 6, 2), date(2024, 1, 1)
+DAY_SECONDS: Final = 86_400
+
+
+@dataclass
+class _Bench:
+    """Delta tables in one folder, and the listens that are made for them."""
+
+    spark: SparkSession
+    folder: Path
+    users: DataFrame
+    songs: DataFrame
+    new: int
+    made: int = 0
+    rewritten: int = 0
+
+    def deliveries(self, day: date, rows: int, *, begin: float = 0.0, end: float = 1.0) -> DataFrame:
+        """Return new deliveries between two fractions of a day, held in memory."""
+        numbers = self.spark.range(self.made, self.made + rows, 1, 2)
+        self.made += rows
+        held = numbers.select(*_delivery(day, begin, end)).persist()
+        held.count()
+        return held
+
+    def merge(self, table: str, deliveries: DataFrame) -> float:
+        """Merge deliveries as the job does and return the seconds."""
+        began = time.monotonic()
+        latest = open_table(self.spark, CURATED_LISTENS, str(self.folder / table))
+        with decided(deliveries, users=self.users, songs=self.songs, latest=latest.toDF(), report=Report()) as decision:
+            merge_new(latest, curated_listens(decision.outcomes), decision.spans)
+        seconds = time.monotonic() - began
+        [row] = latest.history(1).select("operationMetrics").collect()
+        self.rewritten += int(row["operationMetrics"]["numTargetFilesRemoved"])
+        return seconds
+
+    def fill(self, table: str, day: date, rows: int) -> None:
+        """Write a day in slices of time."""
+        for number in range(SLICES):
+            # The last hundredth of the day is left to what comes.
+            slice_ = self.deliveries(
+                day, rows // SLICES, begin=0.99 * number / SLICES, end=0.99 * (number + 1) / SLICES
+            )
+            self.merge(table, slice_)
+            slice_.unpersist()
+
+    def median_merge(self, table: str, day: date, *, begin: float = 0.0) -> float:
+        """Return the median seconds of merges of `new` deliveries."""
+        seconds = []
+        for number in range(ROUNDS):
+            first = begin + (1 - begin) * number / ROUNDS if begin else 0.0
+            last = begin + (1 - begin) * (number + 1) / ROUNDS if begin else 1.0
+            fresh = self.deliveries(day, self.new, begin=first, end=last)
+            seconds.append(self.merge(table, fresh))
+            fresh.unpersist()
+        return median(seconds)
+
+
+def measure_merging(listens: int = LISTENS) -> dict[str, float]:
+    """Return rates and ratios with days of `listens` and of ten times as many; medians of `ROUNDS` rounds."""
+    tools = Toolchain.load(PROJECT / ".tools")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        options = CloudOptions(driver_memory="3g")
+        conf = write_spark_conf(folder, endpoint="http://127.0.0.1:9", jars=tools.jars, options=options)
+        os.environ |= {"SPARK_CONF_DIR": str(conf), "JAVA_HOME": str(tools.java_home)}
+        spark = build_session("benchmarks")
+        try:
+            users, songs = (frame.persist() for frame in _dimensions(spark))
+            bench = _Bench(spark, folder, users, songs, new=listens // 10)
+            return _into_an_empty_day(bench, listens) | _as_the_table_grows(bench, listens)
+        finally:
+            spark.stop()
+
+
+def _into_an_empty_day(bench: _Bench, rows: int) -> dict[str, float]:
+    with decided(
+        bench.deliveries(DAY, rows),
+        users=bench.users,
+        songs=bench.songs,
+        latest=open_table(bench.spark, CURATED_LISTENS, str(bench.folder / "empty")).toDF(),
+        report=Report(),
+    ) as decision:
+        listens = curated_listens(decision.outcomes).persist()
+        listens.count()
+        merged, appended = [], []
+        for number in range(ROUNDS):
+            uri = str(bench.folder / f"appended-{number}")
+            open_table(bench.spark, CURATED_LISTENS, uri)
+            began = time.monotonic()
+            listens.write.format("delta").mode("append").save(uri)
+            appended.append(time.monotonic() - began)
+            latest = open_table(bench.spark, CURATED_LISTENS, str(bench.folder / f"merged-{number}"))
+            began = time.monotonic()
+            merge_new(latest, listens, decision.spans)
+            merged.append(time.monotonic() - began)
+        listens.unpersist()
+    return {
+        "merge_rows_per_s": round(rows / median(merged), 1),
+        "append_rows_per_s": round(rows / median(appended), 1),
+        "merge_over_append": round(median(appended) / median(merged), 3),
+    }
+
+
+def _as_the_table_grows(bench: _Bench, rows: int) -> dict[str, float]:
+    bench.fill("small", DAY, rows)
+    bench.median_merge("small", DAY, begin=0.99)
+    small = bench.median_merge("small", DAY, begin=0.99)
+    small_scattered = bench.median_merge("small", DAY)
+    for number in range(HISTORY_DATES - 1):
+        bench.fill("small", HISTORY + timedelta(number), rows)
+    long = bench.median_merge("small", DAY, begin=0.99)
+    bench.fill("large", LARGE_DAY, rows * 10)
+    large = bench.median_merge("large", LARGE_DAY, begin=0.99)
+    large_scattered = bench.median_merge("large", LARGE_DAY)
+    return {
+        "merge_new_listens": bench.new,
+        "merge_new_s": round(small, 2),
+        "merge_growth_day_x10": round(large / small, 3),
+        "merge_growth_scattered_day_x10": round(large_scattered / small_scattered, 3),
+        "merge_growth_history_x10": round(long / small, 3),
+        "untouched_files_rewritten": bench.rewritten,
+    }
+
+
+def _dimensions(spark: SparkSession) -> tuple[DataFrame, DataFrame]:
+    """Return users and songs. One row per user_id, and one per track_id."""
+    users = {"user_id": F.col("id"), "user_age": (F.col("id") % 60 + 16).cast("int"), "user_country": F.lit("Ghana")}
+    songs = {
+        "track_id": _track(F.col("id")),
+        "track_name": F.format_string("name %d", "id"),
+        "artists": F.format_string("artist %d", F.col("id") % 5_000),
+        "album_name": F.format_string("album %d", F.col("id") % 9_000),
+        "track_genre": F.format_string("genre %d", F.col("id") % 114),
+        "popularity": (F.col("id") % 100).cast("int"),
+        "duration_ms": F.col("id") % 300_000 + 1,
+        "explicit": F.col("id") % 10 == 0,
+    }
+    return (
+        spark.range(USERS).select(*[users[name].alias(name) for name in KNOWN_USERS.columns]),
+        spark.range(TRACKS).select(*[songs[name].alias(name) for name in KNOWN_SONGS.columns]),
+    )
+
+
+def _track(number: Column) -> Column:
+    return F.format_string("%022d", number)
+
+
+def _delivery(day: date, begin: float, end: float) -> list[Column]:
+    """Return the columns of one delivery a number: a listen of its own, at a time that the number's hash picks."""
+    midnight = F.unix_micros(F.lit(day).cast("timestamp"))
+    share = F.lit(begin) + (F.xxhash64("id", F.lit("time")) % 1_000_000 + 1_000_000) / 2_000_000 * (end - begin)
+    return [
+        F.format_string("%016x%016x", F.xxhash64("id"), F.xxhash64("id", F.lit("event"))).alias("event_id"),
+        F.pmod(F.xxhash64("id", F.lit("user")), F.lit(USERS)).alias("user_id"),
+        _track(F.pmod(F.xxhash64("id", F.lit("track")), F.lit(TRACKS))).alias("track_id"),
+        F.timestamp_micros((midnight + share * DAY_SECONDS * 1_000_000).cast("bigint")).alias("listen_time"),
+        F.lit(30_000).cast("bigint").alias("played_ms"),
+        F.lit("ios").alias("platform"),
+        F.lit("s-1").alias("session_id"),
+        F.lit(None).cast("map<string,string>").alias("extra"),
+        F.lit("shardId-000000000000").alias("shard_id"),
+        F.col("id").cast("string").alias("sequence_number"),
+        F.lit(1).alias("line"),
+        F.timestamp_micros(midnight + DAY_SECONDS * 1_000_000).alias("arrived_at"),
+        F.lit("generation=bench/batch=0/").alias("batch"),
+        F.lit(None).cast("string").alias("reject_reason"),
+    ]
