@@ -7,21 +7,19 @@ so a file that can't be read leaves nothing half-sent.
 from __future__ import annotations
 
 import csv
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from lakehouse.events import FIELDS, REQUIRED_FIELDS
+from lakehouse.csv_listens import build_event, encode_event, find_header_fault, name_columns
+from lakehouse.events import REQUIRED_FIELDS
 from producers.errors import ProducerError
-from producers.malformed import JSON
 from producers.records import RAW_FACTS, Chunk, Lanes, lane_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-INTEGER: Final = re.compile(r"[+-]?0{0,64}[0-9]{1,19}", re.ASCII)
 MAX_PARTITION_KEY_LENGTH: Final = 256
 CHUNK: Final = 2_000
 """Rows encoded at a time."""
@@ -69,13 +67,13 @@ class Replay:
                 chunk = made.get(lane_of(key, lanes.total))
                 if chunk:
                     chunk.positions.append(position)
-                    chunk.payloads.append(_encode(event))
+                    chunk.payloads.append(encode_event(event))
                     chunk.keys.append(key)
             yield from (chunk for chunk in made.values() if chunk.positions)
 
     def facts(self) -> pa.Table:
         """Return one row per record: its size, whether it is UTF-8, and the texts as they were read."""
-        payloads = [_encode(_build_event(row)) for row in self._rows]
+        payloads = [encode_event(_build_event(row)) for row in self._rows]
         columns: dict[str, list[Any]] = {
             "payload_bytes": [len(payload) for payload in payloads],
             "valid_utf8": [_is_utf8(payload) for payload in payloads],
@@ -115,31 +113,18 @@ def _check_header(path: Path, header: list[str] | None) -> list[str]:
         raise ProducerError(
             expected=f"a header with {wanted} in {path}", found="an empty file", do="Name a file that holds listens."
         )
-    names = [name.strip() or f"column_{number}" for number, name in enumerate(header, start=1)]
-    missing = [name for name in REQUIRED_FIELDS if name not in names]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if missing or repeated:
-        lacks = f"without {', '.join(missing)}" if missing else f"with {', '.join(repeated)} more than once"
+    names = name_columns(header)
+    if fault := find_header_fault(names):
         raise ProducerError(
             expected=f"the columns {wanted} in {path}, each once",
-            found=_replace_undecodable(f"{','.join(header)!r}, {lacks}"),
+            found=_replace_undecodable(f"{','.join(header)!r}, {fault}"),
             do="Correct the header line; nothing was sent.",
         )
     return names
 
 
 def _build_event(row: Row) -> dict[str, Any]:
-    """Return the event of a row: known integers as JSON integers where they are some, everything else as text."""
-    event: dict[str, Any] = dict(row)
-    for name, kind in FIELDS.items():
-        text = row.get(name)
-        if kind == "BIGINT" and text is not None and INTEGER.fullmatch(text) and -(2**63) <= int(text) < 2**63:
-            event[name] = int(text)
-    return event
-
-
-def _encode(event: dict[str, Any]) -> bytes:
-    return JSON.encode(event).encode("utf-8", "surrogateescape")
+    return build_event(list(row), list(row.values()))
 
 
 def _is_utf8(payload: bytes) -> bool:
