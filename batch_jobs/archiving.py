@@ -38,7 +38,7 @@ class Archive:
 
     def holds(self, batch: BatchId) -> bool:
         """Tell whether the batch is merged and wholly copied."""
-        return read_manifest(self.s3, self.bucket, self._manifest_key(batch)) is not None
+        return read_manifest(self.s3, self.bucket, batch.archived_key) is not None
 
     def store(self, manifests: Sequence[Manifest]) -> int:
         """Archive batches that are merged; returns how many objects were copied."""
@@ -58,9 +58,6 @@ class Archive:
         self.boundaries.passed("deleted")
         return len(pairs)
 
-    def _manifest_key(self, batch: BatchId) -> str:
-        return f"{layout.ARCHIVES}{batch.path}{layout.MANIFEST}"
-
     def _copy(self, manifest: Manifest, file: BatchFile) -> None:
         name = file.key.removeprefix(layout.PROCESSED).removeprefix(manifest.id.path)
         self.s3.copy_object(
@@ -72,7 +69,7 @@ class Archive:
 
     def _put_manifest(self, manifest: Manifest) -> None:
         body = manifest.to_json().encode()
-        self.s3.put_object(Bucket=self.bucket, Key=self._manifest_key(manifest.id), Body=body)
+        self.s3.put_object(Bucket=self.bucket, Key=manifest.id.archived_key, Body=body)
 
     def _delete(self, manifest: Manifest) -> None:
         batch = manifest.id

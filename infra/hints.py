@@ -19,6 +19,7 @@ TERMINAL_STATES: Final = ("SUCCEEDED", "FAILED", "TIMEOUT", "STOPPED", "ERROR")
 OTHER_PREFIXES: Final = (
     layout.USERS_KEY.rpartition("/")[0] + "/",
     layout.SONGS_KEY.rpartition("/")[0] + "/",
+    layout.DROPS,
     layout.BAD_RECORDS,
     layout.ARCHIVES,
     layout.INGEST_CHECKPOINT,

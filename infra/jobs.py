@@ -87,6 +87,8 @@ def _may_ingest(data: DataStack) -> list[iam.PolicyStatement]:
         grants.use_key(data.key, grants.READ_ENCRYPTED, service="kinesis"),
         grants.use_key(data.key, grants.WRITE_ENCRYPTED, service="s3"),
         *grants.on_prefixes(data.raw, written, grants.WRITE_OBJECTS),
+        # The archive tells which CSV files are ingested, beside the markers.
+        *grants.on_prefixes(data.raw, [layout.DROPS, layout.ARCHIVES], grants.READ_OBJECTS),
         grants.on_table(data.control, grants.LEASE_ITEMS),
     ]
 

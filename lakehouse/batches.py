@@ -28,13 +28,16 @@ if TYPE_CHECKING:
 
 BY_HAND: Final = "by-hand"
 READ_THREADS: Final = 8
-_UNSAFE: Final = re.compile("[^A-Za-z0-9._-]")
+UNSAFE: Final = re.compile("[^A-Za-z0-9._-]")
 CONFLICT_TRIES: Final = 10
 
 
 @dataclass(frozen=True, order=True)
 class BatchId:
-    """Identity of a batch: checkpoint generation and batch number, or `by-hand` and the file's name and ETag."""
+    """Identity of a batch: checkpoint generation and batch number, or `by-hand` and the file's name and ETag.
+
+    A CSV file has `drops` and a name made of its key and ETag (`lakehouse.drops`).
+    """
 
     generation: str
     batch: str
@@ -48,6 +51,11 @@ class BatchId:
     def manifest_key(self) -> str:
         """Key of the micro-batch's manifest."""
         return f"{layout.PROCESSED}{self.path}{layout.MANIFEST}"
+
+    @property
+    def archived_key(self) -> str:
+        """Key of the archive's own manifest: it proves that the batch was merged and copied."""
+        return f"{layout.ARCHIVES}{self.path}{layout.MANIFEST}"
 
     @property
     def transformed_key(self) -> str:
@@ -175,7 +183,7 @@ def list_pending(s3: S3Client, bucket: str) -> list[Manifest]:
         if entry.key.endswith("/" + layout.MANIFEST):
             manifest_keys.append(entry.key)
         elif _is_put_by_hand(entry.key):
-            name = _UNSAFE.sub("_", entry.key.removeprefix(layout.PROCESSED).removesuffix(".parquet"))
+            name = UNSAFE.sub("_", entry.key.removeprefix(layout.PROCESSED).removesuffix(".parquet"))
             by_hand.append(
                 Manifest(
                     id=BatchId(BY_HAND, f"{name}-{entry.etag}"),

@@ -13,6 +13,7 @@
     │   └── LeaseLostError       this run stalled and was replaced (`lakehouse.leases`)
     ├── SourceError
     │   ├── StreamNotFoundError  (`streaming_jobs.ingest_listens`)
+    │   ├── DropError            a CSV file could not be ingested (`streaming_jobs.csv_drops`)
     │   ├── StreamUnreachableError  Kinesis refused for too long (`streaming_jobs.kinesis_source`)
     │   └── DataLossError        records were trimmed before they were read (`streaming_jobs.kinesis_source`)
     ├── UnknownMessageError      the Lambda can't read a message (`lambdas.start_jobs.messages`)

@@ -57,6 +57,12 @@ ENRICHMENT_REASONS: Final = {
 }
 """Reason codes of `batch_transform`, in the order in which they are tested."""
 
+DROP_REASONS: Final = {
+    "unreadable_csv": "no record of the CSV file can be read",
+    "malformed_csv": "the CSV record does not fit its header, or is not RFC 4180",
+}
+"""Reason codes of CSV files under `streams/` beside those of the streaming job: here there is no event to judge."""
+
 DIMENSION_REASONS: Final = {"malformed_row": "a row of a dimension file does not fit its columns"}
 
 BETWEEN_EVENTS_PATTERN: Final = r"\}\r?\n\{"

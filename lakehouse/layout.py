@@ -1,6 +1,6 @@
 """Where everything lies: buckets by role, prefixes and keys.
 
-    lab3-raw                 users/ songs/ processed-streams/ bad-records/ replays/ archives/ checkpoints/
+    lab3-raw                 users/ songs/ streams/ processed-streams/ bad-records/ replays/ archives/ checkpoints/
     lab3-curated             transformed-data/latest/ transformed-data/archive/ transformed-data/partials/ dimensions/
     lab3-presentation-data   daily_listens/ top_genres/ logs/validation_metrics.csv
 
@@ -18,6 +18,7 @@ PRESENTATION_ROLE: Final = "lab3-presentation-data"
 
 USERS_KEY: Final = "users/users.csv"
 SONGS_KEY: Final = "songs/songs.csv"
+DROPS: Final = "streams/"
 PROCESSED: Final = "processed-streams/"
 BAD_RECORDS: Final = "bad-records/"
 BAD_RECORDS_KEPT: Final = timedelta(days=90)
@@ -25,6 +26,7 @@ REPLAYS: Final = "replays/"
 ARCHIVES: Final = "archives/"
 INGEST_CHECKPOINT: Final = "checkpoints/ingest_listens/"
 INGEST_PROGRESS: Final = "checkpoints/ingest_listens/kinesis/"
+INGESTED_DROPS: Final = "checkpoints/ingest_listens/drops/"
 LATEST: Final = "transformed-data/latest/"
 ARCHIVE: Final = "transformed-data/archive/"
 PARTIALS: Final = "transformed-data/partials/"

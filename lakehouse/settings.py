@@ -129,7 +129,7 @@ class IngestSettings(JobSettings):
 
     program: ClassVar[str] = layout.INGEST_JOB
 
-    trigger_seconds: float = setting("seconds between micro-batches", default=10.0)
+    trigger_seconds: float = setting("seconds between micro-batches, and between looks for CSV files", default=10.0)
     stream_source: str = setting(
         "the source of this project, or AWS Glue's own (only on Glue)",
         default="listenlake_kinesis",

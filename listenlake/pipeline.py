@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lakehouse import layout
+from lakehouse import drops, layout
 from lakehouse.batches import READ_THREADS, Manifest, has_pending, list_files, read_manifest
 from lakehouse.control import RunReports
 from lakehouse.errors import ListenlakeError
@@ -28,7 +28,7 @@ class Outstanding:
     """What keeps a pipeline from being quiet; false when nothing does.
 
     Attributes:
-        ingested: Records in committed batches, accepted and rejected.
+        ingested: Records of the stream in committed batches, accepted and rejected.
         pending: Whether batches wait under `processed-streams/`.
         requests: Requests that no successful run has answered yet.
         running: Batch jobs that run.
@@ -71,7 +71,8 @@ class Pipeline:
         # In this order: a run that ends between the looks leaves its request answered, not unseen.
         requests = tuple(self._unanswered())
         pending = has_pending(self._s3, self.places.raw_bucket)
-        ingested = sum((batch.rows or 0) + sum(batch.rejected.values()) for batch in self.batches())
+        of_stream = [batch for batch in self.batches() if batch.id.generation != drops.GENERATION]
+        ingested = sum((batch.rows or 0) + sum(batch.rejected.values()) for batch in of_stream)
         return Outstanding(ingested, pending, requests, running, self._is_unserved())
 
     def batches(self) -> list[Manifest]:

@@ -1,8 +1,10 @@
 """Glue streaming job `ingest_listens`: Kinesis in, micro-batches under `processed-streams/` and `bad-records/` out.
 
+CSV files that somebody puts under `streams/` become batches too, as often looked for as micro-batches are made.
+
 Runs until it is told to stop (SIGTERM or Ctrl-C), then finishes the micro-batch it is in; with `--drain true`, until
-everything that was in the stream at the start is ingested. A run that is killed instead is continued by the next one
-from the checkpoint, exactly once.
+everything that was in the stream and under `streams/` at the start is ingested. A run that is killed instead is
+continued by the next one from the checkpoint, exactly once.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 
 import boto3
@@ -21,6 +24,7 @@ from lakehouse import layout
 from lakehouse.errors import SourceError
 from lakehouse.jobs import AWS_CONFIG, Run, run_job
 from lakehouse.settings import IngestSettings
+from streaming_jobs.csv_drops import DropIngestion
 from streaming_jobs.kinesis_source import is_drained, pin_tip
 from streaming_jobs.micro_batches import MicroBatchSink
 from streaming_jobs.stream_sources import choose_source, read_stream
@@ -54,7 +58,12 @@ def run(run: Run[IngestSettings]) -> None:
         .start()
     )
     logger.info("ingestion started", extra={"stream": run.settings.stream})
+    drops = DropIngestion(run, sink)
+    next_look = time.monotonic()
     while query.isActive and not stop.is_set():
+        if time.monotonic() >= next_look:
+            drops.ingest_waiting(stop)
+            next_look = time.monotonic() + run.settings.trigger_seconds
         stop.wait(0.2)
         if run.lease.lost or (ending is not None and is_drained(query, ending)):
             break
@@ -64,6 +73,8 @@ def run(run: Run[IngestSettings]) -> None:
     if failure is not None:
         raise failure
     run.lease.check()
+    if ending is not None:
+        drops.require_all()
     run.report.facts["stopped"] = "on request" if stop.is_set() else "drained"
 
 

@@ -61,13 +61,23 @@ class MicroBatchSink:
         """Write micro-batch `number`, unless it is already committed."""
         batch = BatchId(self.generation, str(number))
         if committed := read_manifest(self.run.s3, self.run.settings.raw_bucket, batch.manifest_key):
-            logger.info("batch is committed already", extra={"batch": batch.path})
-            # The run that committed it may have died before it told; what it measured is lost then, its counts are not.
-            self._reports.publish(BatchReport.of(committed))
-            return
+            self.pass_over(committed)
+        else:
+            self.write_batch(batch, parse_records(records))
+
+    def pass_over(self, committed: Manifest) -> None:
+        """Do what is left of a batch that is committed.
+
+        The run that committed it may have died before it told; what it measured is lost then, its counts are not.
+        """
+        logger.info("batch is committed already", extra={"batch": committed.id.path})
+        self._reports.publish(BatchReport.of(committed))
+
+    def write_batch(self, batch: BatchId, events: DataFrame) -> None:
+        """Write judged events (columns of `parse_records`) as `batch`; one without events leaves nothing."""
         report = Report()
-        # Without the cache, the second action below would read the stream again.
-        parsed = parse_records(records).persist()
+        # Without the cache, the second action below would read the stream or the file again.
+        parsed = events.persist()
         try:
             with report.phase("parse"):
                 contents = _contents(parsed)

@@ -64,7 +64,44 @@ def parse_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
     """Do what `parse_records` does, on batches of `data`, `stream`, `shard_id`, `sequence_number` and `arrived_at`."""
     for batch in batches:
         for part in _in_parts(batch):
-            yield from _parse(part).to_batches()
+            yield from judge_events(_split(part)).to_batches()
+
+
+def judge_events(events: pa.Table) -> pa.Table:
+    """Judge events, whatever they came in.
+
+    Args:
+        events: One row per event: `data`, its own bytes; `payload_bytes`, their number; and where and when it came:
+            `stream`, `shard_id`, `sequence_number`, `line`, `arrived_at`.
+
+    Returns:
+        One row per event, columns of `PARSED`.
+    """
+    fields, is_plain = read_plain(events["data"].combine_chunks(), events["arrived_at"].combine_chunks())
+    others = events.filter(pc.invert(is_plain))
+    verdicts = _judge(others)
+    listens = [verdict for verdict in verdicts if not isinstance(verdict, Reject)]
+    rejects = [verdict for verdict in verdicts if isinstance(verdict, Reject)]
+    is_reject = pa.array([isinstance(verdict, Reject) for verdict in verdicts], pa.bool_())
+    rejected = others.filter(is_reject)
+    told = {
+        "event_id": [reject.event_id for reject in rejects],
+        "reject_reason": [reject.reason for reject in rejects],
+        "reject_message": [reject.message for reject in rejects],
+        "data": rejected["data"],
+    }
+    return pa.concat_tables(
+        [
+            _rows(events.filter(is_plain), dict(zip(fields.column_names, fields.columns, strict=True))),
+            _rows(others.filter(pc.invert(is_reject)), {name: [one[name] for one in listens] for name in _JUDGED}),
+            _rows(rejected, told),
+        ]
+    )
+
+
+def reject_events(events: pa.Table, *, reasons: list[str], messages: list[str]) -> pa.Table:
+    """Set aside what its reader found to be no event, one reason and message each. As `judge_events`."""
+    return _rows(events, {"reject_reason": reasons, "reject_message": messages, "data": events["data"]})
 
 
 def accepted_listens(parsed: DataFrame) -> DataFrame:
@@ -105,30 +142,6 @@ def _in_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     for count in pc.value_counts(part_of).field("counts").to_pylist():
         yield batch.slice(begin, count)
         begin += count
-
-
-def _parse(records: pa.RecordBatch) -> pa.Table:
-    events = _split(records)
-    fields, is_plain = read_plain(events["data"].combine_chunks(), events["arrived_at"].combine_chunks())
-    others = events.filter(pc.invert(is_plain))
-    verdicts = _judge(others)
-    listens = [verdict for verdict in verdicts if not isinstance(verdict, Reject)]
-    rejects = [verdict for verdict in verdicts if isinstance(verdict, Reject)]
-    is_reject = pa.array([isinstance(verdict, Reject) for verdict in verdicts], pa.bool_())
-    rejected = others.filter(is_reject)
-    told = {
-        "event_id": [reject.event_id for reject in rejects],
-        "reject_reason": [reject.reason for reject in rejects],
-        "reject_message": [reject.message for reject in rejects],
-        "data": rejected["data"],
-    }
-    return pa.concat_tables(
-        [
-            _rows(events.filter(is_plain), dict(zip(fields.column_names, fields.columns, strict=True))),
-            _rows(others.filter(pc.invert(is_reject)), {name: [one[name] for one in listens] for name in _JUDGED}),
-            _rows(rejected, told),
-        ]
-    )
 
 
 def _split(records: pa.RecordBatch) -> pa.Table:

@@ -101,6 +101,7 @@ KEYS = {
     "bad-records/generation=g/batch=1/attempt=a/part-0.json": False,
     "archives/generation=g/batch=1/_MANIFEST.json": False,
     "checkpoints/ingest_listens/offsets/0": False,
+    "streams/june/streams1.csv": False,
     "users/users.csv": False,
     "songs/songs.csv": False,
 }
@@ -178,6 +179,7 @@ def test_each_job_writes_only_what_it_owns(find: Find) -> None:
     assert object_paths(ingest, "s3:PutObject") == both(
         "processed-streams", "bad-records", "checkpoints/ingest_listens"
     )
+    assert object_paths(ingest, "s3:GetObject") - object_paths(ingest, "s3:PutObject") == both("streams", "archives")
     assert object_paths(transform, "s3:PutObject") == both(
         "processed-streams",
         "archives",

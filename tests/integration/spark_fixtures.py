@@ -11,6 +11,7 @@ import io
 import json
 import os
 import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from lakehouse.jobs import Report, Run
 from lakehouse.leases import Lease
 from lakehouse.settings import IngestSettings, JobSettings, KpiSettings, Places, TransformSettings
 from lakehouse.spark import build_session
+from streaming_jobs.csv_drops import DropIngestion
 from streaming_jobs.micro_batches import MicroBatchSink
 
 if TYPE_CHECKING:
@@ -233,6 +235,15 @@ class Lab:
     def transform(self, *, kill_at: str = "-", **settings: Any) -> dict[str, Any]:
         """Run batch_transform and return the facts of its report."""
         return self._run(batch_transform.run, self.settings(TransformSettings, **settings), kill_at)
+
+    def ingest_drops(self, *, kill_at: str = "-") -> int:
+        """Let the streaming job look for CSV files once; returns how many it has ingested."""
+
+        def look(run: Run[IngestSettings]) -> None:
+            DropIngestion(run, MicroBatchSink(run)).ingest_waiting(threading.Event())
+
+        facts = self._run(look, self.settings(IngestSettings), kill_at)
+        return int(facts.get("csv_files", 0))
 
     def kpis(self, *, kill_at: str = "-", **settings: Any) -> dict[str, Any]:
         """Run kpi_transformation and return the facts of its report."""
