@@ -10,6 +10,7 @@ from collections.abc import Callable
 from benchmarks.catching_up import measure_catching_up
 from benchmarks.delivering import measure_delivering
 from benchmarks.generating import measure_generating
+from benchmarks.ingesting import measure_ingesting
 from benchmarks.merging import measure_merging
 from benchmarks.parsing import measure_parsing
 
@@ -21,6 +22,7 @@ def measure_producer() -> dict[str, float]:
 
 BENCHMARKS: dict[str, Callable[[], dict[str, float]]] = {
     "catching_up": measure_catching_up,
+    "ingest": measure_ingesting,
     "merging": measure_merging,
     "parsing": measure_parsing,
     "producer": measure_producer,
