@@ -65,6 +65,8 @@ def needed(policies: Policies) -> dict[str, list[Request]]:
         INGEST: [
             *stream("DescribeStreamSummary", "ListShards", "GetShardIterator", "GetRecords"),
             *key(policies, "kinesis", "Decrypt"),
+            *objects(RAW, "streams", READ),
+            *objects(RAW, "archives", READ),
             *objects(RAW, "processed-streams", OWN),
             *objects(RAW, "bad-records", OWN),
             *objects(RAW, "checkpoints/ingest_listens", OWN),
