@@ -11,6 +11,8 @@
     ├── LeaseError
     │   ├── LeaseHeldError       another run of the job is alive (`lakehouse.leases`)
     │   └── LeaseLostError       this run stalled and was replaced (`lakehouse.leases`)
+    ├── TooManyUnprocessableError  more records fail alone than may (`streaming_jobs.isolation`)
+    ├── BatchInterruptedError    a failing micro-batch was asked to stop (`streaming_jobs.micro_batches`)
     ├── SourceError
     │   ├── StreamNotFoundError  (`streaming_jobs.ingest_listens`)
     │   ├── DropError            a CSV file could not be ingested (`streaming_jobs.csv_drops`)

@@ -49,6 +49,9 @@ INGEST_REASONS: Final = {
 }
 """Reason codes of the streaming job, in the order in which they are tested: the first that applies is the reason."""
 
+ISOLATION_REASONS: Final = {"unprocessable": "the streaming job fails on the record, also when it is tried alone"}
+"""Reason codes of the streaming job for what no rule foresaw: the message also names the class of the error."""
+
 ENRICHMENT_REASONS: Final = {
     "unreadable_file": "a file put by hand is no parquet file with user_id, track_id and listen_time",
     "unknown_user": "user_id is not in users.csv",

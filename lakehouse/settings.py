@@ -7,6 +7,7 @@ default arguments with `to_arguments` from the same records, so what is deployed
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import date
@@ -18,9 +19,17 @@ from lakehouse.errors import SettingsError
 ENVIRONMENT_PREFIX = "LISTENLAKE_"
 
 
-def setting(help_text: str, *, default: Any = MISSING, choices: tuple[str, ...] = ()) -> Any:
+def setting(
+    help_text: str,
+    *,
+    default: Any = MISSING,
+    choices: tuple[str, ...] = (),
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+) -> Any:
     """Declare one field of a settings record with its help text, default and allowed values."""
-    return field(default=default, metadata={"help": help_text, "choices": choices})
+    limits = {"choices": choices, "minimum": minimum, "maximum": maximum}
+    return field(default=default, metadata={"help": help_text, **limits})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +62,7 @@ class Settings:
             if text is None:
                 text = environment.get(variable)
             if text is not None:
-                values[item.name] = _convert(str(item.type), text, item.name, item.metadata["choices"])
+                values[item.name] = _convert(str(item.type), text, item.name, item.metadata)
             elif item.default is MISSING:
                 raise SettingsError(
                     expected=f"--{item.name} or the variable {variable} ({item.metadata['help']})",
@@ -71,15 +80,20 @@ class Settings:
         return {ENVIRONMENT_PREFIX + item.name.upper(): _render(getattr(self, item.name)) for item in fields(self)}
 
 
-def _convert(annotation: str, text: str, name: str, choices: tuple[str, ...]) -> Any:
+def _convert(annotation: str, text: str, name: str, limits: Mapping[str, Any]) -> Any:
     kinds: dict[str, Any] = {"str": str, "int": int, "float": float, "date | None": _date_or_none}
     try:
         value = kinds[annotation](text)
     except ValueError:
         raise SettingsError(expected=f"--{name} as {annotation}", found=repr(text), do="Correct the value.") from None
+    choices, lowest, highest = limits["choices"], limits["minimum"], limits["maximum"]
     if choices and value not in choices:
         raise SettingsError(
             expected=f"--{name} as one of {', '.join(choices)}", found=repr(text), do="Correct the value."
+        )
+    if isinstance(value, int | float) and not lowest <= value <= highest:
+        raise SettingsError(
+            expected=f"--{name} from {lowest:g} to {highest:g}", found=repr(text), do="Correct the value."
         )
     return value
 
@@ -150,6 +164,10 @@ class IngestSettings(JobSettings):
     shard_reads_per_second: float = setting("GetRecords calls a shard, of the 5 that Kinesis allows", default=5.0)
     shard_bytes_per_second: float = setting("bytes a shard, of the 2 MB that Kinesis allows", default=2_097_152.0)
     fail_on_data_loss: str = setting("stop when records were trimmed unread", default="true", choices=("true", "false"))
+    batch_tries: int = setting("failed tries of a micro-batch after which it is written apart", default=3, minimum=1)
+    max_unprocessable: int = setting(
+        "records that fail alone and are set aside in one micro-batch before the run fails", default=100, minimum=0
+    )
     kinesis_endpoint: str = setting("endpoint of Kinesis; a dash means the SDK's own choice", default="-")
     kinesis_role: str = setting("role to assume for reading the stream; a dash for none", default="-")
 

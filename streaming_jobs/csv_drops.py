@@ -19,8 +19,9 @@ from lakehouse.drops import Drop, find_manifest, list_drops, list_markers, mark
 from lakehouse.errors import LeaseError, SourceError
 from lakehouse.jobs import Run
 from lakehouse.settings import IngestSettings
+from streaming_jobs.batch_parts import PAYLOAD_BYTES_PER_FILE
 from streaming_jobs.csv_source import CsvFileSource
-from streaming_jobs.micro_batches import PAYLOAD_BYTES_PER_FILE, MicroBatchSink
+from streaming_jobs.micro_batches import MicroBatchSink
 
 logger = logging.getLogger(__name__)
 

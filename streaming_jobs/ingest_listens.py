@@ -48,7 +48,7 @@ def run(run: Run[IngestSettings]) -> None:
     if run.settings.drain == "true":
         ending = pin_tip(source.options)
         source.options["endingTimestamp"] = ending
-    sink = MicroBatchSink(run)
+    sink = MicroBatchSink(run, is_stopping=stop.is_set)
     query = (
         read_stream(run.spark, source)
         .writeStream.queryName(layout.INGEST_JOB)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import Field, fields
 from datetime import date
 from typing import Any
 
@@ -31,16 +31,22 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+def values_of(item: Field[Any]) -> st.SearchStrategy[Any]:
+    limits = item.metadata
+    if limits["choices"]:
+        return st.sampled_from(limits["choices"])
+    values = VALUES[str(item.type)]
+    if str(item.type) in {"int", "float"}:
+        return values.map(lambda number: min(max(number, limits["minimum"]), limits["maximum"])).map(
+            int if item.type == "int" else float
+        )
+    return values
+
+
 @st.composite
 def records(draw: st.DrawFn) -> settings.Settings:
     kind = draw(st.sampled_from(RECORDS))
-    values = {
-        item.name: draw(
-            st.sampled_from(item.metadata["choices"]) if item.metadata["choices"] else VALUES[str(item.type)]
-        )
-        for item in fields(kind)
-    }
-    return kind(**values)
+    return kind(**{item.name: draw(values_of(item)) for item in fields(kind)})
 
 
 def flatten(arguments: dict[str, str]) -> list[str]:
@@ -88,6 +94,8 @@ def test_an_abbreviation_is_not_ours() -> None:
         (settings.TransformSettings, ["--step", "merge"], r"one of transform, archive, all, maintain; found 'merge'"),
         (settings.TriggerSettings, ["--max_failures", "many"], r"--max_failures as int; found 'many'"),
         (settings.IngestSettings, ["--trigger_seconds", "soon"], r"--trigger_seconds as float; found 'soon'"),
+        (settings.IngestSettings, ["--batch_tries", "0"], r"--batch_tries from 1 to inf; found '0'"),
+        (settings.IngestSettings, ["--max_unprocessable", "-1"], r"--max_unprocessable from 0 to inf; found '-1'"),
         (settings.KpiSettings, ["--from_date", "25.06.2024"], r"--from_date as date \| None; found '25.06.2024'"),
     ],
 )
