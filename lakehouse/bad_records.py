@@ -18,9 +18,9 @@ from typing import Final, NamedTuple
 from lakehouse import events
 
 FINGERPRINT_DIGITS: Final = 12
-REPLAYABLE: Final = frozenset(events.INGEST_REASONS | events.ISOLATION_REASONS | events.ENRICHMENT_REASONS) - {
-    "unreadable_file"
-}
+REPLAYABLE: Final = frozenset(
+    events.INGEST_REASONS | events.POLICY_REASONS | events.ISOLATION_REASONS | events.ENRICHMENT_REASONS
+) - {"unreadable_file"}
 """Reasons whose records are events; the others speak of rows of dimension files and of whole files."""
 
 INSIDE_OF_TYPE_PATTERN: Final = r"(?s)<.*?>+(?=,| for |(?![\s\S]))|\([0-9]+,[0-9]+\)"

@@ -28,6 +28,8 @@ class BatchReport:
         accepted: Listens, duplicates included.
         rejected: Rejects by reason.
         payload_bytes: Bytes of all events; None when nobody could measure.
+        late_events: Events that arrived late, taken or not; None likewise.
+        future_events: Events that arrived before their listen, taken or not; None likewise.
         lag_seconds: Age of the oldest record when the batch was committed; None likewise.
         seconds: Time spent by phase.
     """
@@ -37,6 +39,8 @@ class BatchReport:
     accepted: int
     rejected: dict[str, int]
     payload_bytes: int | None = None
+    late_events: int | None = None
+    future_events: int | None = None
     lag_seconds: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 

@@ -49,6 +49,12 @@ INGEST_REASONS: Final = {
 }
 """Reason codes of the streaming job, in the order in which they are tested: the first that applies is the reason."""
 
+POLICY_REASONS: Final = {
+    "late_event": "the event arrived longer after listen_time than the job was told to take",
+    "future_event": "the event arrived longer before listen_time than the job was told to take",
+}
+"""Reason codes of the streaming job that only its settings bring about; they are tested after all others."""
+
 ISOLATION_REASONS: Final = {"unprocessable": "the streaming job fails on the record, also when it is tried alone"}
 """Reason codes of the streaming job for what no rule foresaw: the message also names the class of the error."""
 

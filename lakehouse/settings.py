@@ -164,6 +164,17 @@ class IngestSettings(JobSettings):
     shard_reads_per_second: float = setting("GetRecords calls a shard, of the 5 that Kinesis allows", default=5.0)
     shard_bytes_per_second: float = setting("bytes a shard, of the 2 MB that Kinesis allows", default=2_097_152.0)
     fail_on_data_loss: str = setting("stop when records were trimmed unread", default="true", choices=("true", "false"))
+    late_after_seconds: int = setting(
+        "seconds after its listen from which an event is late", default=86_400, minimum=0, maximum=3_000_000_000
+    )
+    late_events: str = setting("take late events, or reject them", default="accept", choices=("accept", "reject"))
+    future_tolerance_seconds: int = setting(
+        "seconds before its listen that an event may arrive; a day before, it is impossible in any case",
+        default=300,
+        minimum=0,
+        maximum=86_400,
+    )
+    future_events: str = setting("take future events, or reject them", default="accept", choices=("accept", "reject"))
     batch_tries: int = setting("failed tries of a micro-batch after which it is written apart", default=3, minimum=1)
     max_unprocessable: int = setting(
         "records that fail alone and are set aside in one micro-batch before the run fails", default=100, minimum=0

@@ -7,7 +7,14 @@ from typing import Any, Final
 from lakehouse import layout
 from lakehouse.batch_reports import BatchReport
 
-_UNITS: Final = {"accepted": "Count", "rejected": "Count", "payload_bytes": "Bytes", "lag_seconds": "Seconds"}
+_UNITS: Final = {
+    "accepted": "Count",
+    "rejected": "Count",
+    "payload_bytes": "Bytes",
+    "late_events": "Count",
+    "future_events": "Count",
+    "lag_seconds": "Seconds",
+}
 
 
 def embedded(report: BatchReport, *, job: str) -> dict[str, Any]:
@@ -21,6 +28,8 @@ def embedded(report: BatchReport, *, job: str) -> dict[str, Any]:
         "accepted": report.accepted,
         "rejected": sum(report.rejected.values()),
         "payload_bytes": report.payload_bytes,
+        "late_events": report.late_events,
+        "future_events": report.future_events,
         "lag_seconds": report.lag_seconds,
     }
     values: dict[str, float] = {name: value for name, value in measured.items() if value is not None}

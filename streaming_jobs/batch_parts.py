@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from lakehouse import layout
 from lakehouse.batches import BatchFile, BatchId, list_files
 from streaming_jobs.parsing import accepted_listens, rejected_records
+from streaming_jobs.timeliness import FUTURE, LATE
 
 if TYPE_CHECKING:
     from lakehouse.jobs import Report, Run
@@ -24,15 +25,31 @@ PAYLOAD_BYTES_PER_FILE = 32 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Content:
-    """The part of a batch that shares one outcome: events, their bytes, and the arrival of the oldest."""
+    """The part of a batch that shares one outcome.
+
+    Attributes:
+        rows: Events.
+        payload_bytes: Their bytes.
+        oldest: Arrival of the oldest.
+        late: How many came late, by the policy of the settings.
+        future: How many came before their listen.
+    """
 
     rows: int
     payload_bytes: int
     oldest: datetime
+    late: int = 0
+    future: int = 0
 
     def __add__(self, other: Content) -> Content:
         """Return both together."""
-        return Content(self.rows + other.rows, self.payload_bytes + other.payload_bytes, min(self.oldest, other.oldest))
+        return Content(
+            rows=self.rows + other.rows,
+            payload_bytes=self.payload_bytes + other.payload_bytes,
+            oldest=min(self.oldest, other.oldest),
+            late=self.late + other.late,
+            future=self.future + other.future,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,11 +143,17 @@ def _contents(parsed: DataFrame) -> dict[str | None, Content]:
         F.sum("payload_bytes").alias("payload_bytes"),
         # Microseconds, as a timestamp would come out in the driver's zone.
         F.unix_micros(F.min("arrived_at")).alias("oldest"),
+        F.count_if(F.col("timeliness") == LATE).alias("late"),
+        F.count_if(F.col("timeliness") == FUTURE).alias("future"),
     )
     return {
         # Collects one row per reason, a dozen at most.
         row["reject_reason"]: Content(
-            row["rows"], row["payload_bytes"], datetime.fromtimestamp(row["oldest"] / 1_000_000, UTC)
+            rows=row["rows"],
+            payload_bytes=row["payload_bytes"],
+            oldest=datetime.fromtimestamp(row["oldest"] / 1_000_000, UTC),
+            late=row["late"],
+            future=row["future"],
         )
         for row in counted.collect()
     }

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from types import FrameType
 
 import boto3
@@ -27,7 +28,9 @@ from lakehouse.settings import IngestSettings
 from streaming_jobs.csv_drops import DropIngestion
 from streaming_jobs.kinesis_source import is_drained, pin_tip
 from streaming_jobs.micro_batches import MicroBatchSink
+from streaming_jobs.parsing import parse_records
 from streaming_jobs.stream_sources import choose_source, read_stream
+from streaming_jobs.timeliness import Timeliness
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +51,8 @@ def run(run: Run[IngestSettings]) -> None:
     if run.settings.drain == "true":
         ending = pin_tip(source.options)
         source.options["endingTimestamp"] = ending
-    sink = MicroBatchSink(run, is_stopping=stop.is_set)
+    parse = partial(parse_records, timeliness=Timeliness.of(run.settings))
+    sink = MicroBatchSink(run, parse=parse, is_stopping=stop.is_set)
     query = (
         read_stream(run.spark, source)
         .writeStream.queryName(layout.INGEST_JOB)

@@ -134,6 +134,8 @@ class MicroBatchSink:
         told = replace(
             BatchReport.of(manifest),
             payload_bytes=sum(content.payload_bytes for content in contents),
+            late_events=sum(content.late for content in contents),
+            future_events=sum(content.future for content in contents),
             lag_seconds=round((manifest.committed_at - min(one.oldest for one in contents)).total_seconds(), 3),
             seconds=report.seconds,
         )

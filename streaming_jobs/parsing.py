@@ -14,10 +14,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse import listen_rules
-from lakehouse.events import FIELDS, split_events
+from lakehouse.events import FIELDS, POLICY_REASONS, split_events
 from lakehouse.tables import PROCESSED_LISTENS, REJECTED_RECORDS
 from streaming_jobs.judging import Reject, judge
 from streaming_jobs.plain_events import read_plain
+from streaming_jobs.timeliness import TAKE_ALL, Timeliness
 
 BYTES_AT_ONCE: Final = 8 * 1024 * 1024
 """Bytes of records that are taken apart and judged at once; bounds memory, and keeps the answers small."""
@@ -31,6 +32,7 @@ _POSITION: Final = {
 _JUDGED: Final = (*FIELDS, "extra")
 PARSED_DDL: Final = (
     f"{PROCESSED_LISTENS.ddl},\ndata BINARY,\npayload_bytes BIGINT,\nreject_reason STRING,\nreject_message STRING"
+    ",\ntimeliness STRING"
 )
 _ARROW: Final = {
     "STRING": pa.string(),
@@ -46,33 +48,36 @@ PARSED: Final = pa.schema(
 """Columns of `parse_records` as Arrow has them."""
 
 
-def parse_records(records: DataFrame) -> DataFrame:
+def parse_records(records: DataFrame, timeliness: Timeliness = TAKE_ALL) -> DataFrame:
     """Decode and judge stream records.
 
     Args:
         records: Columns of the Kinesis source (`streaming_jobs.kinesis_source`).
+        timeliness: Which events are late or future ones, and whether they are rejected; by default, none is.
 
     Returns:
         One row per event: the columns of `PROCESSED_LISTENS`; `payload_bytes`, the event's size; `reject_reason`,
-        `reject_message` and `data`, the event's own bytes, all three null for a listen.
+        `reject_message` and `data`, the event's own bytes, all three null for a listen; `timeliness`, which is
+        `late_event`, `future_event` or null, whether the event is rejected for it or not.
     """
     needed = records.select("data", *[F.col(source).alias(ours) for ours, source in _POSITION.items()])
-    return needed.mapInArrow(parse_batches, PARSED_DDL)
+    return needed.mapInArrow(lambda batches: parse_batches(batches, timeliness), PARSED_DDL)
 
 
-def parse_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def parse_batches(batches: Iterable[pa.RecordBatch], timeliness: Timeliness = TAKE_ALL) -> Iterator[pa.RecordBatch]:
     """Do what `parse_records` does, on batches of `data`, `stream`, `shard_id`, `sequence_number` and `arrived_at`."""
     for batch in batches:
         for part in _in_parts(batch):
-            yield from judge_events(_split(part)).to_batches()
+            yield from judge_events(_split(part), timeliness).to_batches()
 
 
-def judge_events(events: pa.Table) -> pa.Table:
+def judge_events(events: pa.Table, timeliness: Timeliness = TAKE_ALL) -> pa.Table:
     """Judge events, whatever they came in.
 
     Args:
         events: One row per event: `data`, its own bytes; `payload_bytes`, their number; and where and when it came:
             `stream`, `shard_id`, `sequence_number`, `line`, `arrived_at`.
+        timeliness: Which events are late or future ones, and whether they are rejected; by default, none is.
 
     Returns:
         One row per event, columns of `PARSED`.
@@ -90,10 +95,11 @@ def judge_events(events: pa.Table) -> pa.Table:
         "reject_message": [reject.message for reject in rejects],
         "data": rejected["data"],
     }
+    strict = {name: [one[name] for one in listens] for name in _JUDGED}
     return pa.concat_tables(
         [
-            _rows(events.filter(is_plain), dict(zip(fields.column_names, fields.columns, strict=True))),
-            _rows(others.filter(pc.invert(is_reject)), {name: [one[name] for one in listens] for name in _JUDGED}),
+            _listens(events.filter(is_plain), dict(zip(fields.column_names, fields.columns, strict=True)), timeliness),
+            _listens(others.filter(pc.invert(is_reject)), strict, timeliness),
             _rows(rejected, told),
         ]
     )
@@ -167,6 +173,23 @@ def _judge(events: pa.Table) -> list[dict[str, Any] | Reject]:
     moments = arrivals.dictionary.to_pylist()
     told = zip(events["data"].to_pylist(), arrivals.indices.to_pylist(), strict=True)
     return [judge(data, moments[place]) for data, place in told]
+
+
+def _listens(events: pa.Table, found: Mapping[str, Any], timeliness: Timeliness) -> pa.Table:
+    """Rows of events that are listens by the contract; some of them are rejected by the policy."""
+    listens = _rows(events, found)
+    code = timeliness.judge(listens["listen_time"], listens["arrived_at"])
+    told: dict[str, Any] = {"timeliness": code}
+    if timeliness.rejected:
+        reason = pc.if_else(pc.is_in(code, pa.array(timeliness.rejected)), code, None)
+        message = pc.case_when(
+            pc.make_struct(*(pc.equal(reason, one) for one in POLICY_REASONS)), *POLICY_REASONS.values()
+        )
+        payload = pc.if_else(pc.is_valid(reason), events["data"], None)
+        told |= {"reject_reason": reason, "reject_message": message, "data": payload}
+    for name, column in told.items():
+        listens = listens.set_column(PARSED.get_field_index(name), PARSED.field(name), column)
+    return listens
 
 
 def _rows(events: pa.Table, found: Mapping[str, Any]) -> pa.Table:

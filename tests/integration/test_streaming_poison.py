@@ -195,7 +195,7 @@ def test_the_stream_goes_on_without_the_poison_and_keeps_it(
     aside = [record for record in told if record.message == "record is unprocessable"]
     assert {vars(record)["sequence_number"] for record in aside} == {row["sequence_number"] for row in rows}
     [metrics] = [vars(record) for record in told if "rejected_unprocessable" in vars(record)]
-    assert (metrics["accepted"], metrics["rejected_unprocessable"]) == (3, 4)
+    assert (metrics["accepted"], metrics["rejected_unprocessable"], metrics["late_events"]) == (3, 4, 3)
 
 
 def test_a_job_that_is_at_fault_itself_blames_no_record(lab: Lab, cloud: Cloud, ingest: Run[IngestSettings]) -> None:

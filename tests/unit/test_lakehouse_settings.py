@@ -94,6 +94,13 @@ def test_an_abbreviation_is_not_ours() -> None:
         (settings.TransformSettings, ["--step", "merge"], r"one of transform, archive, all, maintain; found 'merge'"),
         (settings.TriggerSettings, ["--max_failures", "many"], r"--max_failures as int; found 'many'"),
         (settings.IngestSettings, ["--trigger_seconds", "soon"], r"--trigger_seconds as float; found 'soon'"),
+        (
+            settings.IngestSettings,
+            ["--future_tolerance_seconds", "86401"],
+            r"--future_tolerance_seconds from 0 to 86400; found '86401'",
+        ),
+        (settings.IngestSettings, ["--late_after_seconds", "-1"], r"--late_after_seconds from 0 to 3e\+09; found '-1'"),
+        (settings.IngestSettings, ["--late_events", "drop"], r"--late_events as one of accept, reject; found 'drop'"),
         (settings.IngestSettings, ["--batch_tries", "0"], r"--batch_tries from 1 to inf; found '0'"),
         (settings.IngestSettings, ["--max_unprocessable", "-1"], r"--max_unprocessable from 0 to inf; found '-1'"),
         (settings.KpiSettings, ["--from_date", "25.06.2024"], r"--from_date as date \| None; found '25.06.2024'"),

@@ -18,6 +18,8 @@ REPORT = BatchReport(
     accepted=5,
     rejected={"invalid_json": 2, "oversize": 1},
     payload_bytes=900,
+    late_events=3,
+    future_events=1,
     lag_seconds=1.25,
     seconds={"parse": 0.5, "commit": 0.125},
 )
@@ -39,6 +41,8 @@ def test_every_declared_metric_and_dimension_is_a_member_of_the_line() -> None:
         "rejected_invalid_json": (2, "Count"),
         "rejected_oversize": (1, "Count"),
         "payload_bytes": (900, "Bytes"),
+        "late_events": (3, "Count"),
+        "future_events": (1, "Count"),
         "lag_seconds": (1.25, "Seconds"),
         "parse_seconds": (0.5, "Seconds"),
         "commit_seconds": (0.125, "Seconds"),
