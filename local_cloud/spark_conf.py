@@ -74,6 +74,8 @@ def _session(folder: Path, jars: Path, options: CloudOptions) -> dict[str, str]:
         "spark.sql.warehouse.dir": f"{folder / 'warehouse'}",
         # Two cores and thousands of rows: the default of 200 tasks is all overhead.
         "spark.sql.shuffle.partitions": "2",
+        # As many tasks as a listing may have: Delta's VACUUM lists with thousands otherwise.
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
     }
 
 
