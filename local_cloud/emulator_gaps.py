@@ -64,11 +64,6 @@ GAPS: Final = (
         (("AWS::S3::Bucket", "Tags"), ("AWS::DynamoDB::GlobalTable", "Replicas.Tags")),
     ),
     EmulatorGap(
-        "schedules don't fire: nothing sweeps, nothing recomputes by the clock",
-        "`listenlake start` asks by hand",
-        (("AWS::Scheduler::Schedule", "ScheduleExpression"),),
-    ),
-    EmulatorGap(
         "topic, alarms and dashboard are not deployed: alarms on computed figures are refused",
         "`listenlake status` and `watch` show them",
         (("AWS::CloudWatch::Alarm", "AlarmActions"), ("AWS::SNS::Topic", "KmsMasterKeyId")),
