@@ -24,7 +24,7 @@ def test_killed_jobs_end_in_equality_with_the_truth(cloud: Cloud, connection: Co
     saboteur = Saboteur(cloud.client("glue"), BOUNDARIES)
     told: list[str] = []
     with saboteur.at_work():
-        settings = DemoSettings(events=8_000, seed=7, rate=400.0, timeout_seconds=420)
+        settings = DemoSettings(events=8_000, seed=7, rate=400.0, timeout_seconds=900)
         result = run_demo(connection, settings, cloud.state / "demo", told.append)
     assert all(saboteur.deaths.values()), f"each job must have died at its boundary: {saboteur.deaths}"
     assert result.comparison.differences == ()
