@@ -14,11 +14,10 @@ from rich.table import Table
 
 from listenlake.audit import Account, AuditReport, audit
 from listenlake.connection import connect
-from local_cloud.state import PROJECT
+from listenlake.options import DEFAULT_STATE, AsJson, State
 from producers.manifest import read_manifest
 
 SHOWN: Final = 50
-DEFAULT_STATE: Final = PROJECT / ".listenlake"
 
 
 def register(app: typer.Typer, console: Console) -> None:
@@ -27,13 +26,11 @@ def register(app: typer.Typer, console: Console) -> None:
     @app.command("audit")
     def run_audit(
         *,
-        state: Annotated[
-            Path, typer.Option(envvar="LISTENLAKE_STATE", help="Folder of the local cloud.", show_default=".listenlake")
-        ] = DEFAULT_STATE,
+        state: State = DEFAULT_STATE,
         truth: Annotated[
             list[Path] | None, typer.Option(help="Folder of a producer's truth manifest; may be given again.")
         ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+        as_json: AsJson = False,
     ) -> None:
         """Account for every listen, stage by stage. Example: listenlake audit --truth .listenlake/demo/truth."""
         manifests = [read_manifest(folder) for folder in truth or []]

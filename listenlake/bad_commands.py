@@ -18,7 +18,7 @@ from lakehouse.bad_records import BadRecord, Group, Selection, group_records
 from listenlake.bad_fix import CASTS, Fix
 from listenlake.bad_replay import BadRecordStore
 from listenlake.connection import connect
-from listenlake.load_commands import DEFAULT_STATE, AsJson, State
+from listenlake.options import DEFAULT_STATE, AsJson, State
 
 _TIMES: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 

@@ -31,11 +31,11 @@ from listenlake import (
 from listenlake.connection import NotConnectedError, connect
 from listenlake.demo import DemoSettings, check_data, run_demo
 from listenlake.load_commands import register
+from listenlake.options import DEFAULT_STATE, AsJson, State
 from listenlake.pipeline import Pipeline
 from listenlake.served import read_served
 from listenlake.tables_commands import register as register_tables
 from local_cloud import lifecycle
-from local_cloud.state import PROJECT
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,12 +46,6 @@ app = typer.Typer(
 kpis_app = typer.Typer(no_args_is_help=True, help="Compute KPIs, and show what is served.")
 app.add_typer(kpis_app, name="kpis")
 
-STATE_VARIABLE = "LISTENLAKE_STATE"
-State = Annotated[
-    Path, typer.Option(envvar=STATE_VARIABLE, help="Folder of the local cloud.", show_default=".listenlake")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-DEFAULT_STATE = PROJECT / ".listenlake"
 
 # A file or a pipe has no width of its own; tables shall not be squeezed into 80 columns there.
 WIDTH = None if sys.stdout.isatty() else 120

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from infra.environments import ENVIRONMENTS
 from listenlake.cost_model import PRICE_NAMES, Line, Workload, estimate_bill
-from listenlake.load_commands import AsJson
+from listenlake.options import AsJson
 from producers.report.cost import Prices, load_prices
 
 RATES: Final = [100.0, 1_000.0, 10_000.0]

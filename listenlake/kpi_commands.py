@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -11,14 +10,10 @@ from rich.console import Console
 from lakehouse import layout
 from listenlake.connection import connect
 from listenlake.job_runs import run_to_end
+from listenlake.options import DEFAULT_STATE, State
 from listenlake.pipeline import Pipeline
-from local_cloud.state import PROJECT
 
 Mode = Literal["incremental", "recompute", "rebuild", "maintain"]
-State = Annotated[
-    Path, typer.Option(envvar="LISTENLAKE_STATE", help="Folder of the local cloud.", show_default=".listenlake")
-]
-DEFAULT_STATE: Final = PROJECT / ".listenlake"
 
 
 def register(kpis_app: typer.Typer, console: Console) -> None:

@@ -20,11 +20,11 @@ from listenlake.connection import connect
 from listenlake.load import LoadTest, run_load
 from listenlake.load_options import count_dates, parse_fields, parse_seconds, plan_synthetic
 from listenlake.load_summary import show_load_summary
+from listenlake.options import DEFAULT_STATE, AsJson, State
 from listenlake.screen import Progress as Tell
 from listenlake.watch.screen import progress_table
 from listenlake.watch.session import LATEST, TRIM_HORIZON, Watch, WatchSettings
 from listenlake.watch.target import find_target
-from local_cloud.state import PROJECT
 from producers.chaos import Chaos
 from producers.faults import FaultRates
 from producers.manifest import MANIFEST, read_manifest
@@ -35,13 +35,6 @@ from producers.settings import DeliverySettings
 from producers.shape import ListenShape
 
 AGGREGATE_LINGER_S: Final = 0.2
-
-
-State = Annotated[
-    Path, typer.Option(envvar="LISTENLAKE_STATE", help="Folder of the local cloud.", show_default=".listenlake")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-DEFAULT_STATE: Final = PROJECT / ".listenlake"
 
 
 def register(app: typer.Typer, console: Console, errors: Console) -> None:

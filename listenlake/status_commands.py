@@ -14,7 +14,7 @@ from rich.table import Table
 from lakehouse import layout
 from listenlake.connection import Connection, NotConnectedError, connect
 from listenlake.ingestion import IngestionState, describe_ingestion
-from listenlake.load_commands import DEFAULT_STATE, AsJson, State
+from listenlake.options import DEFAULT_STATE, AsJson, State
 from listenlake.pipeline import Pipeline
 from local_cloud import lifecycle
 from local_cloud.lifecycle import CloudStatus

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from listenlake.connection import connect
+from listenlake.options import DEFAULT_STATE, AsJson, State
 from listenlake.table_states import TableState, describe_tables
-from local_cloud.state import PROJECT
-
-State = Annotated[
-    Path, typer.Option(envvar="LISTENLAKE_STATE", help="Folder of the local cloud.", show_default=".listenlake")
-]
-DEFAULT_STATE: Final = PROJECT / ".listenlake"
 
 
 def register(app: typer.Typer, console: Console) -> None:
@@ -27,7 +20,7 @@ def register(app: typer.Typer, console: Console) -> None:
     def tables(
         *,
         state: State = DEFAULT_STATE,
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+        as_json: AsJson = False,
     ) -> None:
         """Show the Delta tables: versions, files, bytes, dates. Example: listenlake tables --json."""
         connection = connect(state)

@@ -11,7 +11,7 @@ from rich.console import Console
 from lakehouse import layout
 from listenlake.connection import connect
 from listenlake.job_runs import run_to_end
-from listenlake.load_commands import DEFAULT_STATE, State
+from listenlake.options import DEFAULT_STATE, State
 from listenlake.pipeline import Pipeline
 
 Step = Annotated[str, typer.Option(help="transform, archive, all or maintain.")]

@@ -16,7 +16,7 @@ from lambdas.start_jobs.counters import Counters
 from lambdas.start_jobs.decisions import Counts
 from lambdas.start_jobs.messages import Request
 from listenlake.connection import Connection, connect
-from listenlake.load_commands import DEFAULT_STATE, AsJson, State
+from listenlake.options import DEFAULT_STATE, AsJson, State
 
 
 class StartError(ListenlakeError):
