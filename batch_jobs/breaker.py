@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from batch_jobs.enrichment import ACCEPTED, DUPLICATE
 from lakehouse.batches import Manifest
-from lakehouse.errors import BreakerError, SettingsError
+from lakehouse.errors import BreakerError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,19 +22,10 @@ class Breaker:
     Attributes:
         rate: Share of the input, 0 to 1, above which the run ends.
         minimum: Events of input below which the share says nothing.
-
-    Raises:
-        SettingsError: The rate is no share.
     """
 
     rate: float
     minimum: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.rate <= 1:
-            raise SettingsError(
-                expected="--breaker_rate as a share from 0 to 1", found=repr(self.rate), do="Write 20 % as 0.2."
-            )
 
     def check(self, manifests: Sequence[Manifest], outcomes: Mapping[str, int]) -> None:
         """Let a run go on, or end it.

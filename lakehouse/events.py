@@ -17,6 +17,10 @@ MAX_EVENT_ID_LENGTH: Final = 64
 EARLIEST_LISTEN_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_CLOCK_SKEW: Final = timedelta(hours=24)
 """How far `listen_time` may lie after arrival before the event is `impossible_time`."""
+LATE_AFTER: Final = timedelta(hours=24)
+"""How long after `listen_time` an event may arrive before it is late, unless the settings say otherwise."""
+FUTURE_TOLERANCE: Final = timedelta(minutes=5)
+"""How long before `listen_time` it may arrive before it is a future event, unless the settings say otherwise."""
 
 REQUIRED_FIELDS: Final = {"user_id": "BIGINT", "track_id": "STRING", "listen_time": "STRING"}
 OPTIONAL_FIELDS: Final = {
@@ -27,7 +31,7 @@ OPTIONAL_FIELDS: Final = {
     "session_id": "STRING",
 }
 FIELDS: Final = REQUIRED_FIELDS | OPTIONAL_FIELDS
-"""JSON type of each known field as Spark's `schema_of_variant` names it. Unknown fields are kept in `extra`."""
+"""JSON type of each known field, by the name of Spark's type. Unknown fields are kept in `extra`."""
 
 LISTEN_TIME_PATTERN: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})?(?![\s\S])"

@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from datetime import date
 from typing import Any, ClassVar, Self
 
-from lakehouse import layout
+from lakehouse import events, layout
 from lakehouse.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "LISTENLAKE_"
@@ -165,14 +165,17 @@ class IngestSettings(JobSettings):
     shard_bytes_per_second: float = setting("bytes a shard, of the 2 MB that Kinesis allows", default=2_097_152.0)
     fail_on_data_loss: str = setting("stop when records were trimmed unread", default="true", choices=("true", "false"))
     late_after_seconds: int = setting(
-        "seconds after its listen from which an event is late", default=86_400, minimum=0, maximum=3_000_000_000
+        "seconds after its listen from which an event is late",
+        default=int(events.LATE_AFTER.total_seconds()),
+        minimum=0,
+        maximum=3_000_000_000,
     )
     late_events: str = setting("take late events, or reject them", default="accept", choices=("accept", "reject"))
     future_tolerance_seconds: int = setting(
         "seconds before its listen that an event may arrive; a day before, it is impossible in any case",
-        default=300,
+        default=int(events.FUTURE_TOLERANCE.total_seconds()),
         minimum=0,
-        maximum=86_400,
+        maximum=int(events.MAX_CLOCK_SKEW.total_seconds()),
     )
     future_events: str = setting("take future events, or reject them", default="accept", choices=("accept", "reject"))
     batch_tries: int = setting("failed tries of a micro-batch after which it is written apart", default=3, minimum=1)
@@ -203,8 +206,10 @@ class TransformSettings(BatchSettings):
         choices=("transform", "archive", "all", "maintain"),
     )
     dry_run: str = setting("say what would be done and change nothing", default="false", choices=("true", "false"))
-    breaker_rate: float = setting("share of the input, 0 to 1, above which rejects stop the run", default=0.2)
-    breaker_minimum: int = setting("events of input below which the share says nothing", default=1_000)
+    breaker_rate: float = setting(
+        "share of the input, 0 to 1, above which rejects stop the run", default=0.2, minimum=0, maximum=1
+    )
+    breaker_minimum: int = setting("events of input below which the share says nothing", default=1_000, minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,7 @@ from typing import Any, Final
 
 from lakehouse import events
 
-_TIME: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:[.]([0-9]{1,9}))?"
-    r"(?:Z|([+-])([0-9]{2}):([0-5][0-9]))?"
-)
+_TIME: Final = re.compile(events.LISTEN_TIME_PATTERN)
 _MAX_OFFSET: Final = timedelta(hours=18)
 """The widest offset from UTC that `java.time` and ISO 8601 profiles know."""
 _INTEGERS: Final = range(-(2**63), 2**63)
@@ -89,26 +86,27 @@ def parse_time(text: str) -> datetime | None:
 
     A time beyond the years that `datetime` knows comes out as the nearest one it knows.
     """
-    match = _TIME.fullmatch(text)
+    match = _TIME.match(text)
     if match is None:
         return None
-    day, clock, fraction, sign, hours, minutes = match.groups()
-    is_year_0 = day.startswith(_NO_TIME)
+    fraction, zone = match[1] or "", match[2] or "Z"
+    is_year_0 = text.startswith(_NO_TIME)
     try:
         # Year 4 is as long as year 0.
-        time = datetime.fromisoformat(f"{'0004' + day[4:] if is_year_0 else day}T{clock}").replace(tzinfo=UTC)
+        time = datetime.fromisoformat(("0004-" + text[5:19]) if is_year_0 else text[:19]).replace(tzinfo=UTC)
     except ValueError:
         return None
-    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
-    if offset > _MAX_OFFSET:
+    hours, minutes = (0, 0) if zone == "Z" else (int(zone[1:3]), int(zone[4:6]))
+    offset = timedelta(hours=hours, minutes=minutes)
+    if minutes > 59 or offset > _MAX_OFFSET:
         return None
     if is_year_0:
         return datetime.min.replace(tzinfo=UTC)
     try:
-        time -= -offset if sign == "-" else offset
+        time -= -offset if zone[0] == "-" else offset
     except OverflowError:
         return time
-    return time + timedelta(microseconds=int((fraction or "")[:6].ljust(6, "0")))
+    return time + timedelta(microseconds=int(fraction[1:7].ljust(6, "0")))
 
 
 def _reject(reason: str, fields: str | None = None, event_id: str | None = None) -> Reject:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakehouse.events import FUTURE_TOLERANCE, LATE_AFTER
+
 if TYPE_CHECKING:
     from lakehouse.settings import IngestSettings
 
@@ -31,8 +33,8 @@ class Timeliness:
         rejects_future: The same of future events.
     """
 
-    late_after_seconds: int = 86_400
-    future_tolerance_seconds: int = 300
+    late_after_seconds: int = int(LATE_AFTER.total_seconds())
+    future_tolerance_seconds: int = int(FUTURE_TOLERANCE.total_seconds())
     rejects_late: bool = False
     rejects_future: bool = False
 

@@ -40,10 +40,10 @@ def test_below_the_minimum_and_at_rate_1_everything_goes_on() -> None:
     Breaker(rate=0.0, minimum=0).check([batch(0)], {})
 
 
-@pytest.mark.parametrize("rate", [20.0, -0.1, float("nan")])
-def test_a_rate_that_is_no_share_is_refused(rate: float) -> None:
-    with pytest.raises(SettingsError, match="share from 0 to 1"):
-        Breaker(rate=rate, minimum=1)
+@pytest.mark.parametrize("rate", ["20", "-0.1", "nan"])
+def test_a_rate_that_is_no_share_is_refused(rate: str) -> None:
+    with pytest.raises(SettingsError, match="--breaker_rate from 0 to 1"):
+        TransformSettings.parse([*PLACES, f"--breaker_rate={rate}"], {})
 
 
 def test_under_glue_an_error_is_raised_and_elsewhere_it_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
