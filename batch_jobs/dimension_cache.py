@@ -8,13 +8,12 @@ content under the old name or the new one under the new name. Names of users are
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from delta.tables import DeltaTable
+from botocore.exceptions import ClientError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -22,7 +21,8 @@ from batch_jobs.dimensions import Dimension, read_songs, read_users
 from batch_jobs.rejects import replace_malformed_rows
 from lakehouse import layout
 from lakehouse.control import dimension_name
-from lakehouse.delta import commit_metadata, open_table, read_version
+from lakehouse.delta import commit_metadata, read_version
+from lakehouse.delta_log import newest_commit
 from lakehouse.jobs import Run
 from lakehouse.settings import TransformSettings
 from lakehouse.tables import KNOWN_SONGS, KNOWN_USERS, Table
@@ -39,12 +39,14 @@ class Source:
 
     Attributes:
         name: Its name in reports and folders.
+        file: Key of the file in the raw bucket.
         table: The contract of the table.
         prefix: Folder of the table in the curated bucket.
         read: Reads the file.
     """
 
     name: str
+    file: str
     table: Table
     prefix: str
     read: Callable[[SparkSession, S3Client, str], Dimension]
@@ -55,8 +57,8 @@ class Source:
         return dimension_name(self.table.name)
 
 
-USERS: Final = Source("users", KNOWN_USERS, layout.KNOWN_USERS, read_users)
-SONGS: Final = Source("songs", KNOWN_SONGS, layout.KNOWN_SONGS, read_songs)
+USERS: Final = Source("users", layout.USERS_KEY, KNOWN_USERS, layout.KNOWN_USERS, read_users)
+SONGS: Final = Source("songs", layout.SONGS_KEY, KNOWN_SONGS, layout.KNOWN_SONGS, read_songs)
 
 
 @dataclass(frozen=True)
@@ -80,19 +82,20 @@ def refresh(run: Run[TransformSettings], source: Source) -> Known:
     Raises:
         DimensionError: The file can't be used.
     """
-    found = source.read(run.spark, run.s3, run.settings.raw_bucket)
-    stamp = _stamp(source, found)
-    uri = _uri(run, source)
-    delta = open_table(run.spark, source.table, uri)
-    if _newest(delta)[1] != stamp:
+    kept = _kept(run, source)
+    if kept is None:
+        found = source.read(run.spark, run.s3, run.settings.raw_bucket)
         replace_malformed_rows(run.s3, run.settings.raw_bucket, source.name, found)
         rows = found.rows.select(*source.table.columns)
         run.lease.check()
-        with commit_metadata(run.spark, job=layout.TRANSFORM_JOB, run_id=run.id, **stamp):
-            rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(uri)
+        with commit_metadata(run.spark, job=layout.TRANSFORM_JOB, run_id=run.id, **_stamp(source, found.etag)):
+            rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(_uri(run, source))
         logger.info("dimension read", extra={"dimension": source.name, "etag": found.etag})
-    version = _newest(delta)[0]
-    return Known(source, read_version(run.spark, uri, version), version)
+        written = newest_commit(run.s3, run.settings.curated_bucket, source.prefix)
+        if written is None:
+            raise AssertionError("the table was just written")
+        kept = written.version
+    return Known(source, read_version(run.spark, _uri(run, source), kept), kept)
 
 
 def peek(run: Run[TransformSettings], source: Source) -> Known:
@@ -101,12 +104,10 @@ def peek(run: Run[TransformSettings], source: Source) -> Known:
     Raises:
         DimensionError: The file can't be used.
     """
+    kept = _kept(run, source)
+    if kept is not None:
+        return Known(source, read_version(run.spark, _uri(run, source), kept), kept)
     found = source.read(run.spark, run.s3, run.settings.raw_bucket)
-    uri = _uri(run, source)
-    if DeltaTable.isDeltaTable(run.spark, uri):
-        version, stamp = _newest(DeltaTable.forPath(run.spark, uri))
-        if stamp == _stamp(source, found):
-            return Known(source, read_version(run.spark, uri, version), version)
     return Known(source, found.rows.select(*source.table.columns), None)
 
 
@@ -163,16 +164,27 @@ def _count(changes: DataFrame, latest: DataFrame, table: Table) -> dict[str, int
     return {**counts, "curated_listens": held}
 
 
-def _stamp(source: Source, found: Dimension) -> dict[str, str]:
+def _stamp(source: Source, etag: str) -> dict[str, str]:
     """Name a file's content and the contract by which it is read: a new contract reads an old file again."""
-    return {"etag": found.etag, "contract": hashlib.sha256(source.table.ddl.encode()).hexdigest()[:12]}
+    return {"etag": etag, "contract": hashlib.sha256(source.table.ddl.encode()).hexdigest()[:12]}
 
 
-def _newest(delta: DeltaTable) -> tuple[int, dict[str, str]]:
-    """Return the table's version and the stamp of its content, empty when it never had any."""
-    [row] = delta.history(1).select("version", "userMetadata").collect()
-    metadata: dict[str, Any] = json.loads(row["userMetadata"] or "{}")
-    return int(row["version"]), {name: metadata[name] for name in ("etag", "contract") if name in metadata}
+def _kept(run: Run[TransformSettings], source: Source) -> int | None:
+    """Return the version of the table that holds the file as it is now; None when the file has to be read.
+
+    Costs a request for the file and two for the log, and no Spark: most runs find what they know.
+    """
+    newest = newest_commit(run.s3, run.settings.curated_bucket, source.prefix)
+    if newest is None:
+        return None
+    try:
+        file = run.s3.head_object(Bucket=run.settings.raw_bucket, Key=source.file)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "404":
+            raise
+        return None
+    stamp = _stamp(source, file["ETag"].strip('"'))
+    return newest.version if stamp.items() <= newest.metadata.items() else None
 
 
 def _uri(run: Run[TransformSettings], source: Source) -> str:

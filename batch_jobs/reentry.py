@@ -28,6 +28,7 @@ from lakehouse.tables import PROCESSED_LISTENS, REJECTED_RECORDS
 
 UNKNOWN: Final = ("unknown_user", "unknown_track")
 _BY_BATCH: Final = f"{REJECTS_FOLDER}generation="
+_DELIVERY: Final = f"{PROCESSED_LISTENS.ddl},\nbatch STRING,\nreject_reason STRING"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def find_returning(
         waiting: Paths of batches that this run reads anyway; their records are about to be replaced.
     """
     bucket = run.settings.raw_bucket
+    if not any(True for _ in list_files(run.s3, bucket, _BY_BATCH)):
+        return Returning(run.spark.createDataFrame([], _DELIVERY), [])
     rejects = _read_rejects(run, bucket)
     known = rejects.join(users.select("user_id", F.lit(True).alias("user_known")), on="user_id", how="left").join(
         songs.select("track_id", F.lit(True).alias("track_known")), on="track_id", how="left"
@@ -77,12 +80,9 @@ def find_returning(
 def _read_rejects(run: Run[TransformSettings], bucket: str) -> DataFrame:
     """Read what earlier runs rejected. One row per (batch, position): columns of `PROCESSED_LISTENS`, batch, reason."""
     schema = schema_of(REJECTED_RECORDS)
-    if any(True for _ in list_files(run.s3, bucket, _BY_BATCH)):
-        # A folder is named, not each file: there may be thousands.
-        found = run.spark.read.schema(schema).option("recursiveFileLookup", "true")
-        records = found.json(f"{layout.uri(bucket, _BY_BATCH)}*")
-    else:
-        records = run.spark.createDataFrame([], schema)
+    # A folder is named, not each file: there may be thousands.
+    found = run.spark.read.schema(schema).option("recursiveFileLookup", "true")
+    records = found.json(f"{layout.uri(bucket, _BY_BATCH)}*")
     placed = ("stream", "shard_id", "sequence_number", "line", "arrived_at")
     contract = schema_of(PROCESSED_LISTENS)
     listen = T.StructType([field for field in contract.fields if field.name not in placed])

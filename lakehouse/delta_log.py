@@ -62,6 +62,33 @@ class Snapshot:
     transactions: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a table.
+
+    Attributes:
+        version: Its number.
+        metadata: What its writer said of it (`lakehouse.delta.commit_metadata`); empty when it said nothing.
+    """
+
+    version: int
+    metadata: dict[str, Any]
+
+
+def newest_commit(s3: S3Client, bucket: str, prefix: str) -> Commit | None:
+    """Return the newest commit of the table under `prefix`; None when there is no table."""
+    log = f"{prefix}_delta_log/"
+    names = [file.key.removeprefix(log) for file, _ in list_files(s3, bucket, log)]
+    commits = [name for name in names if _COMMIT.fullmatch(name)]
+    if not commits:
+        return None
+    body = s3.get_object(Bucket=bucket, Key=log + max(commits))["Body"].read()
+    told = [action["commitInfo"] for line in body.splitlines() if "commitInfo" in (action := json.loads(line))]
+    return Commit(
+        int(max(commits).removesuffix(".json")), json.loads(told[0].get("userMetadata") or "{}") if told else {}
+    )
+
+
 def read_snapshot(s3: S3Client, bucket: str, prefix: str, *, version: int | None = None) -> Snapshot | None:
     """Return the table under `prefix` as of `version`, the newest by default; None when there is no table.
 
