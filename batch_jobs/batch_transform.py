@@ -23,7 +23,7 @@ from batch_jobs.dimension_cache import SONGS, USERS, Known, describe_change, is_
 from batch_jobs.dry_run import foresee, read_if_there
 from batch_jobs.enrichment import ACCEPTED, DUPLICATE, curated_listens
 from batch_jobs.inputs import read_by_hand, read_micro_batches, union
-from batch_jobs.maintenance import maintain, owned_by_transform
+from batch_jobs.maintenance import maintain
 from batch_jobs.merging import merge_new
 from batch_jobs.outcomes import Decided, decided, total_by_outcome
 from batch_jobs.reentry import find_returning
@@ -32,6 +32,7 @@ from lakehouse import layout
 from lakehouse.batches import BY_HAND, Manifest, list_pending, list_transformed
 from lakehouse.delta import commit_metadata, current_version, open_table
 from lakehouse.jobs import Run, run_job
+from lakehouse.lake_tables import LATEST
 from lakehouse.settings import TransformSettings
 from lakehouse.tables import CURATED_LISTENS
 
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 def run(run: Run[TransformSettings]) -> None:
     """Merge what waits, then archive what is merged, or only one of the two, or take care of the table."""
     if run.settings.step == "maintain":
-        maintain(run, owned_by_transform(run.settings))
+        maintain(run)
         return
     bucket = run.settings.raw_bucket
     archive = Archive(run.s3, bucket, run.boundaries)
@@ -73,7 +74,7 @@ def transform(run: Run[TransformSettings], manifests: list[Manifest], users: Kno
     """
     bucket = run.settings.raw_bucket
     breaker = _breaker(run)
-    latest = open_table(run.spark, CURATED_LISTENS, _latest_uri(run))
+    latest = open_table(run.spark, CURATED_LISTENS, LATEST.uri(run.settings))
     listens, unreadable = _read(run, manifests)
     with decided(listens, users=users.rows, songs=songs.rows, latest=latest.toDF(), report=run.report) as decision:
         counts = total_by_outcome(decision.counts)
@@ -111,7 +112,7 @@ def _let_in(run: Run[TransformSettings], *, waiting: list[Manifest]) -> tuple[Kn
         fresh = [known for known in (users, songs) if is_new(run, known)]
     if not fresh:
         return users, songs
-    latest = open_table(run.spark, CURATED_LISTENS, _latest_uri(run))
+    latest = open_table(run.spark, CURATED_LISTENS, LATEST.uri(run.settings))
     with run.report.phase("dimensions"):
         changes = {known.source.name: describe_change(run, known, latest.toDF()) for known in fresh}
     logger.info("dimensions changed", extra={"changes": changes})
@@ -146,7 +147,7 @@ def _merge(run: Run[TransformSettings], latest: DeltaTable, decision: Decided, i
 
 def _foresee(run: Run[TransformSettings], merging: list[Manifest], archiving: list[Manifest]) -> None:
     users, songs = peek(run, USERS), peek(run, SONGS)
-    latest = read_if_there(run.spark, CURATED_LISTENS, _latest_uri(run))
+    latest = read_if_there(run.spark, CURATED_LISTENS, LATEST.uri(run.settings))
     listens, _ = _read(run, merging)
     with decided(listens, users=users.rows, songs=songs.rows, latest=latest, report=run.report) as decision:
         would = foresee(decision.counts, merging, archiving, _breaker(run))
@@ -158,10 +159,6 @@ def _foresee(run: Run[TransformSettings], merging: list[Manifest], archiving: li
 
 def _breaker(run: Run[TransformSettings]) -> Breaker:
     return Breaker(rate=run.settings.breaker_rate, minimum=run.settings.breaker_minimum)
-
-
-def _latest_uri(run: Run[TransformSettings]) -> str:
-    return layout.uri(run.settings.curated_bucket, layout.LATEST)
 
 
 def _already_merged(run: Run[TransformSettings], archive: Archive, pending: list[Manifest]) -> list[Manifest]:

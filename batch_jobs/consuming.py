@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from lakehouse import layout
 from lakehouse.delta import BEFORE_ANY, commit_metadata, open_table, read_changes, transaction
 from lakehouse.jobs import Run
+from lakehouse.lake_tables import ARCHIVE, LATEST
 from lakehouse.settings import KpiSettings
 from lakehouse.tables import ARCHIVED_LISTENS
 
@@ -41,14 +42,9 @@ class Touched:
         return sorted([*self.grown, *self.changed])
 
 
-def curated_uri(run: Run[KpiSettings]) -> str:
-    """Return where the curated listens lie."""
-    return layout.uri(run.settings.curated_bucket, layout.LATEST)
-
-
 def changes_between(run: Run[KpiSettings], *, after: int, until: int) -> DataFrame:
     """Return the change feed of curated versions (`after`, `until`]. One row per changed listen and change."""
-    return read_changes(run.spark, curated_uri(run), after=after, until=until)
+    return read_changes(run.spark, LATEST.uri(run.settings), after=after, until=until)
 
 
 def arrived(changes: DataFrame, *, beyond: int = BEFORE_ANY) -> DataFrame:
@@ -73,7 +69,7 @@ def archive_consumed(run: Run[KpiSettings], listens: DataFrame, *, before: int, 
         before: Curated version of the last complete run.
         until: Curated version of this one.
     """
-    uri = layout.uri(run.settings.curated_bucket, layout.ARCHIVE)
+    uri = ARCHIVE.uri(run.settings)
     open_table(run.spark, ARCHIVED_LISTENS, uri)
     labelled = listens.withColumn("consumed_version", F.lit(until).cast("bigint")).select(*ARCHIVED_LISTENS.columns)
     run.lease.check()

@@ -19,13 +19,13 @@ from pyspark.sql import functions as F
 
 from batch_jobs.dimensions import Dimension, read_songs, read_users
 from batch_jobs.rejects import replace_malformed_rows
-from lakehouse import layout
-from lakehouse.control import dimension_name
+from lakehouse import lake_tables, layout
 from lakehouse.delta import commit_metadata, read_version
 from lakehouse.delta_log import newest_commit
 from lakehouse.jobs import Run
+from lakehouse.lake_tables import LakeTable
 from lakehouse.settings import TransformSettings
-from lakehouse.tables import KNOWN_SONGS, KNOWN_USERS, Table
+from lakehouse.tables import Table
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -40,25 +40,23 @@ class Source:
     Attributes:
         name: Its name in reports and folders.
         file: Key of the file in the raw bucket.
-        table: The contract of the table.
-        prefix: Folder of the table in the curated bucket.
+        table: The table.
         read: Reads the file.
     """
 
     name: str
     file: str
-    table: Table
-    prefix: str
+    table: LakeTable
     read: Callable[[SparkSession, S3Client, str], Dimension]
 
     @property
     def progress(self) -> str:
         """Name of the version up to which its changes were acted upon."""
-        return dimension_name(self.table.name)
+        return self.table.reader
 
 
-USERS: Final = Source("users", layout.USERS_KEY, KNOWN_USERS, layout.KNOWN_USERS, read_users)
-SONGS: Final = Source("songs", layout.SONGS_KEY, KNOWN_SONGS, layout.KNOWN_SONGS, read_songs)
+USERS: Final = Source("users", layout.USERS_KEY, lake_tables.USERS, read_users)
+SONGS: Final = Source("songs", layout.SONGS_KEY, lake_tables.SONGS, read_songs)
 
 
 @dataclass(frozen=True)
@@ -82,20 +80,20 @@ def refresh(run: Run[TransformSettings], source: Source) -> Known:
     Raises:
         DimensionError: The file can't be used.
     """
-    kept = _kept(run, source)
+    kept, uri = _kept(run, source), source.table.uri(run.settings)
     if kept is None:
         found = source.read(run.spark, run.s3, run.settings.raw_bucket)
         replace_malformed_rows(run.s3, run.settings.raw_bucket, source.name, found)
-        rows = found.rows.select(*source.table.columns)
+        rows = found.rows.select(*source.table.contract.columns)
         run.lease.check()
         with commit_metadata(run.spark, job=layout.TRANSFORM_JOB, run_id=run.id, **_stamp(source, found.etag)):
-            rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(_uri(run, source))
+            rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(uri)
         logger.info("dimension read", extra={"dimension": source.name, "etag": found.etag})
-        written = newest_commit(run.s3, run.settings.curated_bucket, source.prefix)
+        written = newest_commit(run.s3, source.table.bucket(run.settings), source.table.prefix)
         if written is None:
             raise AssertionError("the table was just written")
         kept = written.version
-    return Known(source, read_version(run.spark, _uri(run, source), kept), kept)
+    return Known(source, read_version(run.spark, uri, kept), kept)
 
 
 def peek(run: Run[TransformSettings], source: Source) -> Known:
@@ -104,11 +102,11 @@ def peek(run: Run[TransformSettings], source: Source) -> Known:
     Raises:
         DimensionError: The file can't be used.
     """
-    kept = _kept(run, source)
+    kept, uri = _kept(run, source), source.table.uri(run.settings)
     if kept is not None:
-        return Known(source, read_version(run.spark, _uri(run, source), kept), kept)
+        return Known(source, read_version(run.spark, uri, kept), kept)
     found = source.read(run.spark, run.s3, run.settings.raw_bucket)
-    return Known(source, found.rows.select(*source.table.columns), None)
+    return Known(source, found.rows.select(*source.table.contract.columns), None)
 
 
 def mark_done(run: Run[TransformSettings], known: Known) -> None:
@@ -135,12 +133,12 @@ def describe_change(run: Run[TransformSettings], known: Known, latest: DataFrame
     Returns:
         Keys `added`, `changed` and `removed`, and `curated_listens` of the last two.
     """
-    table = known.source.table
+    table = known.source.table.contract
     finished = run.progress.read(known.source.progress)
     if finished is None or known.version is None or finished > known.version:
         # Nobody has acted upon it, or it was lost and made anew: there is nothing to compare with.
         return {"added": known.rows.count(), "changed": 0, "removed": 0, "curated_listens": 0}
-    then = read_version(run.spark, _uri(run, known.source), finished)
+    then = read_version(run.spark, known.source.table.uri(run.settings), finished)
     values = [name for name in table.columns if name not in table.key]
     before, after = (
         rows.select(*table.key, F.struct(*values).alias(name)) for rows, name in ((then, "before"), (known.rows, "now"))
@@ -166,7 +164,7 @@ def _count(changes: DataFrame, latest: DataFrame, table: Table) -> dict[str, int
 
 def _stamp(source: Source, etag: str) -> dict[str, str]:
     """Name a file's content and the contract by which it is read: a new contract reads an old file again."""
-    return {"etag": etag, "contract": hashlib.sha256(source.table.ddl.encode()).hexdigest()[:12]}
+    return {"etag": etag, "contract": hashlib.sha256(source.table.contract.ddl.encode()).hexdigest()[:12]}
 
 
 def _kept(run: Run[TransformSettings], source: Source) -> int | None:
@@ -174,7 +172,7 @@ def _kept(run: Run[TransformSettings], source: Source) -> int | None:
 
     Costs a request for the file and two for the log, and no Spark: most runs find what they know.
     """
-    newest = newest_commit(run.s3, run.settings.curated_bucket, source.prefix)
+    newest = newest_commit(run.s3, source.table.bucket(run.settings), source.table.prefix)
     if newest is None:
         return None
     try:
@@ -185,7 +183,3 @@ def _kept(run: Run[TransformSettings], source: Source) -> int | None:
         return None
     stamp = _stamp(source, file["ETag"].strip('"'))
     return newest.version if stamp.items() <= newest.metadata.items() else None
-
-
-def _uri(run: Run[TransformSettings], source: Source) -> str:
-    return layout.uri(run.settings.curated_bucket, source.prefix)

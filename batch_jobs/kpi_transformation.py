@@ -17,8 +17,8 @@ from datetime import date
 
 from pyspark.sql import DataFrame
 
-from batch_jobs.consuming import archive_consumed, arrived, changes_between, curated_uri, touched_dates
-from batch_jobs.maintenance import maintain, owned_by_kpis
+from batch_jobs.consuming import archive_consumed, arrived, changes_between, touched_dates
+from batch_jobs.maintenance import maintain
 from batch_jobs.partial_table import PartialTable
 from batch_jobs.publishing import derived
 from batch_jobs.quality import count_by_date, totals
@@ -28,6 +28,7 @@ from batch_jobs.validation_metrics import append_metrics
 from lakehouse.control import CONSUMED
 from lakehouse.delta import BEFORE_ANY, current_version, open_table
 from lakehouse.jobs import Run, run_job
+from lakehouse.lake_tables import LATEST
 from lakehouse.settings import KpiSettings
 from lakehouse.tables import CURATED_LISTENS
 
@@ -39,13 +40,13 @@ def run(run: Run[KpiSettings]) -> None:
         rebuild(run)
         return
     if run.settings.mode == "maintain":
-        maintain(run, owned_by_kpis(run.settings))
+        maintain(run)
         return
     consumed = run.progress.read(CONSUMED)
     before = BEFORE_ANY if consumed is None else consumed
     partials = PartialTable(run)
     if run.settings.mode == "incremental":
-        latest = open_table(run.spark, CURATED_LISTENS, curated_uri(run))
+        latest = open_table(run.spark, CURATED_LISTENS, LATEST.uri(run.settings))
         _catch_up(run, partials, before=before, until=current_version(latest))
     elif consumed is None:
         run.report.facts["note"] = "nothing was consumed yet, so there is nothing to compute again"

@@ -17,7 +17,7 @@ from typing import Final
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 
-from batch_jobs.consuming import Touched, curated_uri
+from batch_jobs.consuming import Touched
 from batch_jobs.partials import partials_of, united
 from batch_jobs.quality import count_by_date
 from lakehouse import layout
@@ -34,6 +34,7 @@ from lakehouse.delta import (
 )
 from lakehouse.delta_log import read_snapshot
 from lakehouse.jobs import Run
+from lakehouse.lake_tables import LATEST, PARTIALS
 from lakehouse.settings import KpiSettings
 from lakehouse.tables import CURATED_LISTENS, KPI_PARTIALS
 
@@ -49,7 +50,7 @@ class PartialTable:
 
     def reached(self) -> int:
         """Return the curated version that the partials stand for; `BEFORE_ANY` when there are none yet."""
-        snapshot = read_snapshot(self.run.s3, self.run.settings.curated_bucket, layout.PARTIALS)
+        snapshot = read_snapshot(self.run.s3, PARTIALS.bucket(self.run.settings), PARTIALS.prefix)
         return BEFORE_ANY if snapshot is None else snapshot.transactions.get(_REACHED, BEFORE_ANY)
 
     def read(self, dates: list[date]) -> DataFrame:
@@ -62,7 +63,7 @@ class PartialTable:
 
     def begin(self, until: int) -> None:
         """Compute the partials of every date from the curated listens of one version, in one commit."""
-        listens = read_version(self.run.spark, curated_uri(self.run), until)
+        listens = read_version(self.run.spark, LATEST.uri(self.run.settings), until)
         dates = sorted({*listen_dates(listens), *self.dates()})
         self._commit(self._computed(listens, dates), dates, until)
 
@@ -79,7 +80,7 @@ class PartialTable:
             added = self._computed(new, touched.grown)
             parts.append(united(self.read(touched.grown).unionByName(added)))
         if touched.changed:
-            listens = read_version(self.run.spark, curated_uri(self.run), until)
+            listens = read_version(self.run.spark, LATEST.uri(self.run.settings), until)
             parts.append(self._computed(listens, touched.changed))
         # A version that touches no date moves the progress all the same: by a commit without rows.
         wanted = reduce(DataFrame.unionByName, parts) if parts else self.read([])
@@ -106,7 +107,7 @@ class PartialTable:
     @property
     def uri(self) -> str:
         """Where the table lies."""
-        return layout.uri(self.run.settings.curated_bucket, layout.PARTIALS)
+        return PARTIALS.uri(self.run.settings)
 
     @cached_property
     def delta(self) -> DeltaTable:

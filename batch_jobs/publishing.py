@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -22,11 +23,10 @@ from lakehouse import layout
 from lakehouse.delta import commit_metadata, listen_dates, on_dates, open_table, transaction
 from lakehouse.errors import BalanceError
 from lakehouse.jobs import Run
+from lakehouse.lake_tables import DAILY_LISTENS, TOP_GENRES, LakeTable
 from lakehouse.settings import KpiSettings
-from lakehouse.tables import DAILY_GENRE_KPIS, DAILY_TOP_GENRES, Table
 
-PRESENTED: Final = (DAILY_GENRE_KPIS, DAILY_TOP_GENRES)
-_FOLDERS: Final = {DAILY_GENRE_KPIS.name: layout.DAILY_LISTENS, DAILY_TOP_GENRES.name: layout.TOP_GENRES}
+PRESENTED: Final = (DAILY_LISTENS, TOP_GENRES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +45,14 @@ class Publication:
     genre_kpis: DataFrame
     curated_version: int
 
-    def changes(self, table: Table) -> DataFrame:
+    def changes(self, table: LakeTable) -> DataFrame:
         """Compare with what a presentation table holds. Grain and columns: `changed_rows`."""
-        kpis = self.genre_kpis if table == DAILY_GENRE_KPIS else daily_top_genres(self.genre_kpis)
+        kpis = self.genre_kpis if table == DAILY_LISTENS else daily_top_genres(self.genre_kpis)
         wanted = with_provenance(
             kpis, curated_version=self.curated_version, run_id=self.run.id, computed_at=self.run.now()
         )
-        current = (
-            open_table(self.run.spark, table, presentation_uri(self.run, table)).toDF().where(on_dates(self.dates))
-        )
-        return changed_rows(current, wanted, table)
+        current = _open(self.run, table).toDF().where(on_dates(self.dates))
+        return changed_rows(current, wanted, table.contract)
 
     def commit(self, fence: tuple[str, int]) -> None:
         """Write what differs, table by table.
@@ -72,24 +70,21 @@ class Publication:
                 changes.unpersist()
             self.run.boundaries.passed(f"{table.name}_committed")
 
-    def _merge(self, table: Table, changes: DataFrame, fence: tuple[str, int]) -> None:
-        spark = self.run.spark
-        delta = open_table(spark, table, presentation_uri(self.run, table))
+    def _merge(self, table: LakeTable, changes: DataFrame, fence: tuple[str, int]) -> None:
+        delta = _open(self.run, table)
         self.run.lease.check()
         about = {"job": layout.KPI_JOB, "run_id": self.run.id, "curated_version": self.curated_version}
-        with commit_metadata(spark, **about), transaction(spark, *fence):
-            merge_changes(delta, changes, table, self.dates)
+        with commit_metadata(self.run.spark, **about), transaction(self.run.spark, *fence):
+            merge_changes(delta, changes, table.contract, self.dates)
 
 
 def published_dates(run: Run[KpiSettings]) -> set[date]:
     """Return the dates that a presentation table has rows of."""
-    tables = [open_table(run.spark, table, presentation_uri(run, table)) for table in PRESENTED]
-    return {day for table in tables for day in listen_dates(table.toDF())}
+    return {day for table in PRESENTED for day in listen_dates(_open(run, table).toDF())}
 
 
-def presentation_uri(run: Run[KpiSettings], table: Table) -> str:
-    """Return where a presentation table lies."""
-    return layout.uri(run.settings.presentation_bucket, _FOLDERS[table.name])
+def _open(run: Run[KpiSettings], table: LakeTable) -> DeltaTable:
+    return open_table(run.spark, table.contract, table.uri(run.settings))
 
 
 @contextmanager

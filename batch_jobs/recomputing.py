@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from datetime import date
 
-from batch_jobs.consuming import curated_uri
 from batch_jobs.partial_table import PartialTable
 from batch_jobs.partials import differences, partials_of
 from batch_jobs.publishing import PRESENTED, derived, published_dates
@@ -19,6 +18,7 @@ from batch_jobs.validation_metrics import append_metrics
 from lakehouse.delta import listen_dates, on_dates, read_version
 from lakehouse.errors import ListenlakeError
 from lakehouse.jobs import Run
+from lakehouse.lake_tables import LATEST
 from lakehouse.settings import KpiSettings
 from lakehouse.tables import KPI_PARTIALS
 
@@ -38,7 +38,7 @@ def recompute(run: Run[KpiSettings], partials: PartialTable, *, version: int) ->
     Raises:
         DriftError: Something differs, and the run was not told to repair it. Nothing was changed.
     """
-    listens = read_version(run.spark, curated_uri(run), version)
+    listens = read_version(run.spark, LATEST.uri(run.settings), version)
     first, last = run.settings.from_date or date.min, run.settings.to_date or date.max
     known = {*listen_dates(listens), *partials.dates(), *published_dates(run)}
     dates = sorted(day for day in known if first <= day <= last)

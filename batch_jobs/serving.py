@@ -16,20 +16,20 @@ from functools import cached_property
 from typing import Final
 
 from delta.tables import DeltaTable
+from pyspark.sql import DataFrame
 
 from batch_jobs.item_writer import ItemWriter
 from batch_jobs.items import Item, as_changes, latest_changes, to_items
-from batch_jobs.publishing import presentation_uri
 from batch_jobs.served_progress import Served, ServedProgress
 from lakehouse.delta import BEFORE_ANY, current_version, open_table, read_changes, read_version, table_id
 from lakehouse.errors import ListenlakeError
 from lakehouse.jobs import Run
+from lakehouse.lake_tables import DAILY_LISTENS, TOP_GENRES, LakeTable
 from lakehouse.settings import KpiSettings
-from lakehouse.tables import DAILY_GENRE_KPIS, DAILY_TOP_GENRES, Table
 
 _EMPTY: Final[dict[str, Item]] = {
-    DAILY_GENRE_KPIS.name: {"listen_count": 0},
-    DAILY_TOP_GENRES.name: {"top_genres": []},
+    DAILY_LISTENS.name: {"listen_count": 0},
+    TOP_GENRES.name: {"top_genres": []},
 }
 
 
@@ -56,14 +56,14 @@ def rebuild(run: Run[KpiSettings]) -> None:
 
 
 def _tables(run: Run[KpiSettings]) -> list[_ServedTable]:
-    names = ((DAILY_GENRE_KPIS, run.settings.daily_listens_table), (DAILY_TOP_GENRES, run.settings.top_genres_table))
+    names = ((DAILY_LISTENS, run.settings.daily_listens_table), (TOP_GENRES, run.settings.top_genres_table))
     return [_ServedTable(run, table, name) for table, name in names]
 
 
 @dataclass(frozen=True)
 class _ServedTable:
     run: Run[KpiSettings]
-    table: Table
+    table: LakeTable
     dynamodb_table: str
 
     def serve(self) -> None:
@@ -100,21 +100,23 @@ class _ServedTable:
     def _apply(self, served: Served, until: int) -> dict[str, int]:
         if served.version != BEFORE_ANY:
             feed = read_changes(self.run.spark, self.uri, after=served.version, until=until)
-            return self.writer.apply(
-                to_items(latest_changes(feed, self.table), self.table, version_offset=served.version_offset)
-            )
-        rows = as_changes(read_version(self.run.spark, self.uri, until), version=until)
-        outcomes = Counter(self.writer.apply(to_items(rows, self.table, version_offset=served.version_offset)))
+            return self._write(latest_changes(feed, self.table.contract), served)
+        outcomes = Counter(
+            self._write(as_changes(read_version(self.run.spark, self.uri, until), version=until), served)
+        )
         outcomes.update(self.writer.apply(self.writer.older_than(served.version_offset + until)))
         return dict(outcomes)
 
+    def _write(self, changes: DataFrame, served: Served) -> dict[str, int]:
+        return self.writer.apply(to_items(changes, self.table.contract, version_offset=served.version_offset))
+
     @property
     def uri(self) -> str:
-        return presentation_uri(self.run, self.table)
+        return self.table.uri(self.run.settings)
 
     @cached_property
     def delta(self) -> DeltaTable:
-        return open_table(self.run.spark, self.table, self.uri)
+        return open_table(self.run.spark, self.table.contract, self.uri)
 
     @cached_property
     def progress(self) -> ServedProgress:
@@ -124,4 +126,4 @@ class _ServedTable:
     def writer(self) -> ItemWriter:
         empty = _EMPTY[self.table.name]
         check = self.run.lease.check
-        return ItemWriter(self.run.dynamodb, self.dynamodb_table, self.table.key, empty, self.run.now, check)
+        return ItemWriter(self.run.dynamodb, self.dynamodb_table, self.table.contract.key, empty, self.run.now, check)

@@ -12,8 +12,9 @@ from aws_cdk import Stack
 from aws_cdk import aws_glue as glue
 from constructs import Construct
 
-from lakehouse import layout, tables
+from lakehouse.lake_tables import LAKE_TABLES, LakeTable
 from lakehouse.settings import Places
+from lakehouse.tables import Table
 
 if TYPE_CHECKING:
     from infra.configuration import Configuration
@@ -35,16 +36,15 @@ class Catalog(Construct):
                 name=DATABASE, description="Music listens: curated listens and the KPIs of each day"
             ),
         )
-        self._table("Latest", tables.CURATED_LISTENS, places.curated_bucket, layout.LATEST)
-        self._table("Archive", tables.ARCHIVED_LISTENS, places.curated_bucket, layout.ARCHIVE)
-        self._table("DailyListens", tables.DAILY_GENRE_KPIS, places.presentation_bucket, layout.DAILY_LISTENS)
-        self._table("TopGenres", tables.DAILY_TOP_GENRES, places.presentation_bucket, layout.TOP_GENRES)
+        for table in LAKE_TABLES:
+            if table.in_catalog:
+                self._table(table, places)
 
-    def _table(self, construct_id: str, table: tables.Table, bucket: str, prefix: str) -> None:
-        location = f"s3://{bucket}/{prefix}"
+    def _table(self, table: LakeTable, places: Places) -> None:
+        location = f"{table.uri(places)}/"
         declared = glue.CfnTable(
             self,
-            construct_id,
+            "".join(part.title() for part in table.name.split("_")),
             catalog_id=Stack.of(self).account,
             database_name=DATABASE,
             table_input=glue.CfnTable.TableInputProperty(
@@ -54,7 +54,10 @@ class Catalog(Construct):
                 parameters={"EXTERNAL": "TRUE", "table_type": "DELTA", "spark.sql.sources.provider": "delta"},
                 storage_descriptor=glue.CfnTable.StorageDescriptorProperty(
                     location=location,
-                    columns=[glue.CfnTable.ColumnProperty(name=name, type=kind) for name, kind in hive_columns(table)],
+                    columns=[
+                        glue.CfnTable.ColumnProperty(name=name, type=kind)
+                        for name, kind in hive_columns(table.contract)
+                    ],
                     # What Athena itself writes for a Delta table, and never reads.
                     input_format="org.apache.hadoop.mapred.SequenceFileInputFormat",
                     output_format="org.apache.hadoop.hive.ql.io.HiveSequenceFileOutputFormat",
@@ -68,7 +71,7 @@ class Catalog(Construct):
         declared.add_resource_dependency(self._database)
 
 
-def hive_columns(table: tables.Table) -> list[tuple[str, str]]:
+def hive_columns(table: Table) -> list[tuple[str, str]]:
     """Return each column of a contract with its type as Hive spells it: lower case, without blanks."""
     lines = (line.strip().split(maxsplit=1) for line in table.ddl.strip().split(",\n"))
     return [(name, re.sub(r"\s", "", kind).lower()) for name, kind in lines]

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from lakehouse import layout
-from lakehouse.control import CONSUMED, Progress, dimension_name, served_name
+from lakehouse.control import Progress
 from lakehouse.delta_log import read_snapshot
-from lakehouse.tables import (
-    ARCHIVED_LISTENS,
-    CURATED_LISTENS,
-    DAILY_GENRE_KPIS,
-    DAILY_TOP_GENRES,
-    KNOWN_SONGS,
-    KNOWN_USERS,
-    KPI_PARTIALS,
-)
+from lakehouse.lake_tables import DATE, LAKE_TABLES
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
     from lakehouse.settings import Places
-
-DATE: Final = "listen_date"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,35 +54,25 @@ class TableState:
 def describe_tables(s3: S3Client, dynamodb: DynamoDBClient, places: Places) -> list[TableState]:
     """Return the state of every Delta table that is there; reads their logs only."""
     progress = Progress(dynamodb, places.control_table)
-    tables = (
-        (CURATED_LISTENS, places.curated_bucket, layout.LATEST, CONSUMED),
-        (ARCHIVED_LISTENS, places.curated_bucket, layout.ARCHIVE, None),
-        (KPI_PARTIALS, places.curated_bucket, layout.PARTIALS, None),
-        (KNOWN_USERS, places.curated_bucket, layout.KNOWN_USERS, dimension_name(KNOWN_USERS.name)),
-        (KNOWN_SONGS, places.curated_bucket, layout.KNOWN_SONGS, dimension_name(KNOWN_SONGS.name)),
-        (DAILY_GENRE_KPIS, places.presentation_bucket, layout.DAILY_LISTENS, served_name(DAILY_GENRE_KPIS.name)),
-        (DAILY_TOP_GENRES, places.presentation_bucket, layout.TOP_GENRES, served_name(DAILY_TOP_GENRES.name)),
-    )
     states = []
-    for table, bucket, prefix, reader in tables:
-        snapshot = read_snapshot(s3, bucket, prefix)
+    for table in LAKE_TABLES:
+        snapshot = read_snapshot(s3, table.bucket(places), table.prefix)
         if snapshot is None:
             continue
         days = [str(file.partition[DATE]) for file in snapshot.files.values() if DATE in file.partition]
-        by_date = DATE in table.partition_by
         states.append(
             TableState(
                 table=table.name,
-                uri=layout.uri(bucket, prefix),
+                uri=table.uri(places),
                 version=snapshot.version,
                 checkpoint=snapshot.checkpoint,
                 files=len(snapshot.files),
                 bytes=sum(file.size for file in snapshot.files.values()),
-                dates=len(set(days)) if by_date else None,
+                dates=len(set(days)) if table.by_date else None,
                 first_date=min(days, default=None),
                 last_date=max(days, default=None),
-                most_files_of_a_date=max((days.count(day) for day in set(days)), default=0) if by_date else None,
-                read_up_to=progress.read(reader) if reader else None,
+                most_files_of_a_date=max((days.count(day) for day in set(days)), default=0) if table.by_date else None,
+                read_up_to=progress.read(table.reader) if table.reader else None,
             )
         )
     return states

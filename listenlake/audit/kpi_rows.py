@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lakehouse import layout
 from lakehouse.delta_log import read_snapshot
+from lakehouse.lake_tables import DAILY_LISTENS, LATEST, TOP_GENRES
 from listenlake.audit.schema import ID, MINUTE
 from listenlake.served import read_served
 
@@ -30,10 +30,10 @@ _LISTEN: Final = ["event_id", "user_id", "track_id", "listen_time", "track_genre
 
 def load_curated(connection: duckdb.DuckDBPyConnection, s3: S3Client, bucket: str, consumed: int | None) -> None:
     """Fill `curated` from the files of the newest version and of the one that the KPIs have consumed."""
-    newest = read_snapshot(s3, bucket, layout.LATEST)
+    newest = read_snapshot(s3, bucket, LATEST.prefix)
     if newest is None:
         return
-    before = newest if consumed is None else read_snapshot(s3, bucket, layout.LATEST, version=consumed)
+    before = newest if consumed is None else read_snapshot(s3, bucket, LATEST.prefix, version=consumed)
     earlier = before.files if before else {}
     for key, file in {**newest.files, **earlier}.items():
         body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
@@ -52,8 +52,8 @@ def load_curated(connection: duckdb.DuckDBPyConnection, s3: S3Client, bucket: st
 def load_kpis(connection: duckdb.DuckDBPyConnection, s3: S3Client, bucket: str) -> None:
     """Fill `kpis` with the rows of the presentation tables, stage `kpis`."""
     rows = []
-    for prefix in (layout.DAILY_LISTENS, layout.TOP_GENRES):
-        snapshot = read_snapshot(s3, bucket, prefix)
+    for table in (DAILY_LISTENS, TOP_GENRES):
+        snapshot = read_snapshot(s3, bucket, table.prefix)
         for key, file in (snapshot.files if snapshot else {}).items():
             body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
             rows += [{**row, **file.partition} for row in pq.read_table(io.BytesIO(body)).to_pylist()]
