@@ -6,8 +6,6 @@ new listens come to a day of N/10 that is the whole history, to the same day amo
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -21,17 +19,14 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from batch_jobs import kpi_transformation
+from benchmarks.sessions import session_on_cloud
 from lakehouse import layout
-from lakehouse.boundaries import Boundaries
-from lakehouse.control import Progress
 from lakehouse.delta import open_table
 from lakehouse.delta_log import read_snapshot
-from lakehouse.jobs import Report, Run
-from lakehouse.leases import Lease
+from lakehouse.jobs import leased_run
 from lakehouse.settings import KpiSettings
-from lakehouse.spark import build_session, schema_of
+from lakehouse.spark import schema_of
 from lakehouse.tables import CURATED_LISTENS
-from local_cloud import lifecycle
 from local_cloud.cloud import Cloud
 from local_cloud.options import CloudOptions
 
@@ -83,24 +78,11 @@ class _Bench:
         """Run the job and return the seconds."""
         names = {item.name: getattr(self.cloud.places, item.name) for item in fields(self.cloud.places)}
         settings = KpiSettings(**names, mode=mode, from_date=dates.get("first"), to_date=dates.get("last"))
-        dynamodb, control = self.cloud.client("dynamodb"), settings.control_table
-        report = Report()
+        clients: Any = {"s3": self.cloud.client("s3"), "dynamodb": self.cloud.client("dynamodb")}
         began = time.monotonic()
-        with Lease(dynamodb, table=control, job=layout.KPI_JOB, run_id="bench") as lease:
-            kpi_transformation.run(
-                Run(
-                    id="bench",
-                    settings=settings,
-                    spark=self.spark,
-                    s3=self.cloud.client("s3"),
-                    dynamodb=dynamodb,
-                    lease=lease,
-                    progress=Progress(dynamodb, control),
-                    boundaries=Boundaries(),
-                    report=report,
-                )
-            )
-        self.facts = report.facts
+        with leased_run(settings, run_id="bench", session=lambda: self.spark, **clients) as run:
+            kpi_transformation.run(run)
+        self.facts = run.report.facts
         return time.monotonic() - began
 
     def incremental(self, day: date, listens: int) -> float:
@@ -116,29 +98,23 @@ class _Bench:
 def measure_kpis(listens: int) -> dict[str, float]:
     """Return seconds, ratios and counts of KPI runs at `listens` listens a day."""
     new = listens // 100
-    options = CloudOptions(driver_memory="3g")
-    with tempfile.TemporaryDirectory() as folder, lifecycle.up(Path(folder) / "cloud", options=options) as cloud:
-        os.environ |= cloud.environment
-        spark = build_session("benchmarks")
-        try:
-            bench = _Bench(cloud, spark, users=max(listens // LISTENS_PER_USER, 1))
-            bench.put(SMALL, listens // 10)
-            bench.run("incremental")
-            bench.incremental(SMALL, new)
-            small = bench.incremental(SMALL, new)
-            for number in range(HISTORY_DATES):
-                bench.put(FIRST_OF_HISTORY + timedelta(number), new)
-            bench.run("incremental")
-            long = bench.incremental(SMALL, new)
-            bench.put(LARGE, listens)
-            bench.run("incremental")
-            large = bench.incremental(LARGE, new)
-            changed, items = bench.facts["daily_listens_changed"], bench.facts["daily_listens_served"]
-            recompute = _median(lambda: bench.run("recompute", first=LARGE, last=LARGE))
-            drift = sum(bench.facts["drift"].values())
-            by_duckdb = _duckdb(cloud, Path(folder))
-        finally:
-            spark.stop()
+    with session_on_cloud(CloudOptions(driver_memory="3g")) as (cloud, spark, folder):
+        bench = _Bench(cloud, spark, users=max(listens // LISTENS_PER_USER, 1))
+        bench.put(SMALL, listens // 10)
+        bench.run("incremental")
+        bench.incremental(SMALL, new)
+        small = bench.incremental(SMALL, new)
+        for number in range(HISTORY_DATES):
+            bench.put(FIRST_OF_HISTORY + timedelta(number), new)
+        bench.run("incremental")
+        long = bench.incremental(SMALL, new)
+        bench.put(LARGE, listens)
+        bench.run("incremental")
+        large = bench.incremental(LARGE, new)
+        changed, items = bench.facts["daily_listens_changed"], bench.facts["daily_listens_served"]
+        recompute = _median(lambda: bench.run("recompute", first=LARGE, last=LARGE))
+        drift = sum(bench.facts["drift"].values())
+        by_duckdb = _duckdb(cloud, folder)
     return {
         "kpi_listens_a_day": listens,
         "kpi_new_listens": new,

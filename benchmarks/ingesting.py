@@ -7,9 +7,7 @@ the session is warm, the pace that Kinesis sets a shard is off, and each measure
 from __future__ import annotations
 
 import io
-import os
 import statistics
-import tempfile
 import threading
 import time
 import uuid
@@ -37,15 +35,11 @@ from benchmarks.ingest_streams import (
     put,
     read_files,
 )
+from benchmarks.sessions import session_on_cloud
 from lakehouse import layout
 from lakehouse.batches import list_pending
-from lakehouse.boundaries import Boundaries
-from lakehouse.control import Progress
-from lakehouse.jobs import Report, Run
-from lakehouse.leases import Lease
+from lakehouse.jobs import Run, leased_run
 from lakehouse.settings import IngestSettings
-from lakehouse.spark import build_session
-from local_cloud import lifecycle
 from local_cloud.cloud import Cloud
 from local_cloud.options import CloudOptions
 from streaming_jobs.kinesis_source import is_drained, pin_tip
@@ -78,44 +72,27 @@ class Bench:
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
             BillingMode="PAY_PER_REQUEST",
         )
-        with Lease(dynamodb, table=prefix, job=values.program, run_id=prefix) as lease:
-            yield Run(
-                id=prefix,
-                settings=values,
-                spark=self.spark,
-                s3=s3,
-                dynamodb=dynamodb,
-                lease=lease,
-                progress=Progress(dynamodb, prefix),
-                boundaries=Boundaries("-"),
-                report=Report(),
-            )
+        with leased_run(values, run_id=prefix, session=lambda: self.spark, s3=s3, dynamodb=dynamodb) as run:
+            yield run
 
 
 def measure_ingesting() -> dict[str, float]:
     """Return rows a second of both kinds of records, their ratios, the cost of small batches, and freshness."""
-    with tempfile.TemporaryDirectory() as folder, lifecycle.up(Path(folder) / "cloud", options=CloudOptions()) as cloud:
-        os.environ |= cloud.environment
-        bench = Bench(cloud, build_session("benchmarks"), Path(folder))
-        try:
-            plain, aggregated = [
-                filled(cloud, *what) for what in ((PLAIN_EVENTS, 1), (AGGREGATED_EVENTS, EVENTS_A_RECORD))
-            ]
-            files = local_files(bench.folder)
-            _drain(bench, plain)
-            rounds = [
-                {
-                    "plain": PLAIN_EVENTS / _drain(bench, plain),
-                    "aggregated": AGGREGATED_EVENTS / _drain(bench, aggregated),
-                    "files": AGGREGATED_EVENTS / _seconds(lambda: read_files(bench.spark, files, bench.folder)),
-                    "loop": PLAIN_EVENTS / _seconds(lambda: loop(cloud, plain)),
-                }
-                for _ in range(ROUNDS)
-            ]
-            figures = _figures(rounds) | _small_batches(bench) | _freshness(bench)
-        finally:
-            bench.spark.stop()
-    return figures
+    with session_on_cloud(CloudOptions()) as (cloud, spark, folder):
+        bench = Bench(cloud, spark, folder)
+        plain, aggregated = [filled(cloud, *what) for what in ((PLAIN_EVENTS, 1), (AGGREGATED_EVENTS, EVENTS_A_RECORD))]
+        files = local_files(bench.folder)
+        _drain(bench, plain)
+        rounds = [
+            {
+                "plain": PLAIN_EVENTS / _drain(bench, plain),
+                "aggregated": AGGREGATED_EVENTS / _drain(bench, aggregated),
+                "files": AGGREGATED_EVENTS / _seconds(lambda: read_files(bench.spark, files, bench.folder)),
+                "loop": PLAIN_EVENTS / _seconds(lambda: loop(cloud, plain)),
+            }
+            for _ in range(ROUNDS)
+        ]
+        return _figures(rounds) | _small_batches(bench) | _freshness(bench)
 
 
 def _figures(rounds: list[dict[str, float]]) -> dict[str, float]:

@@ -8,8 +8,6 @@ no file of the day can be passed over (`merge_growth_scattered_day_x10`).
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -23,14 +21,10 @@ from pyspark.sql import functions as F
 from batch_jobs.enrichment import curated_listens
 from batch_jobs.merging import merge_new
 from batch_jobs.outcomes import decided
+from benchmarks.sessions import session_without_cloud
 from lakehouse.delta import open_table
 from lakehouse.jobs import Report
-from lakehouse.spark import build_session
 from lakehouse.tables import CURATED_LISTENS, KNOWN_SONGS, KNOWN_USERS
-from local_cloud.options import CloudOptions
-from local_cloud.spark_conf import write_spark_conf
-from local_cloud.state import PROJECT
-from local_cloud.toolchain import Toolchain
 
 ROUNDS: Final = 3
 LISTENS: Final = 1_000_000
@@ -97,19 +91,10 @@ class _Bench:
 
 def measure_merging(listens: int = LISTENS) -> dict[str, float]:
     """Return rates and ratios with days of `listens` and of ten times as many; medians of `ROUNDS` rounds."""
-    tools = Toolchain.load(PROJECT / ".tools")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        options = CloudOptions(driver_memory="3g")
-        conf = write_spark_conf(folder, endpoint="http://127.0.0.1:9", jars=tools.jars, options=options)
-        os.environ |= {"SPARK_CONF_DIR": str(conf), "JAVA_HOME": str(tools.java_home)}
-        spark = build_session("benchmarks")
-        try:
-            users, songs = (frame.persist() for frame in _dimensions(spark))
-            bench = _Bench(spark, folder, users, songs, new=listens // 10)
-            return _into_an_empty_day(bench, listens) | _as_the_table_grows(bench, listens)
-        finally:
-            spark.stop()
+    with session_without_cloud(driver_memory="3g") as (spark, folder):
+        users, songs = (frame.persist() for frame in _dimensions(spark))
+        bench = _Bench(spark, folder, users, songs, new=listens // 10)
+        return _into_an_empty_day(bench, listens) | _as_the_table_grows(bench, listens)
 
 
 def _into_an_empty_day(bench: _Bench, rows: int) -> dict[str, float]:

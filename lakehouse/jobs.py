@@ -94,7 +94,7 @@ def run_job(
     log.configure()
     try:
         settings = settings_type.parse(arguments, environment)
-        _run_under_lease(settings, run, run_id=_run_id(arguments))
+        _run_and_report(settings, run, run_id=_run_id(arguments))
     except ListenlakeError as error:
         logger.error(str(error), extra={"job": settings_type.program, "error": type(error).__name__})
         if _glue_run_id(arguments):
@@ -103,33 +103,44 @@ def run_job(
     return 0
 
 
-def _run_under_lease(settings: S, run: Callable[[Run[S]], None], *, run_id: str) -> None:
+@contextmanager
+def leased_run(
+    settings: S, *, run_id: str, session: Callable[[], SparkSession], s3: S3Client, dynamodb: DynamoDBClient
+) -> Iterator[Run[S]]:
+    """Hold the job's lease and give the run that works under it; the session is built once the lease is held.
+
+    Raises:
+        LeaseHeldError: Another run of the job is alive.
+    """
+    report = Report()
+    with Lease(dynamodb, table=settings.control_table, job=settings.program, run_id=run_id) as lease:
+        with report.phase("session"):
+            spark = session()
+        yield Run(
+            id=run_id,
+            settings=settings,
+            spark=spark,
+            s3=s3,
+            dynamodb=dynamodb,
+            lease=lease,
+            progress=Progress(dynamodb, settings.control_table),
+            boundaries=Boundaries(settings.kill_at),
+            report=report,
+        )
+
+
+def _run_and_report(settings: S, run: Callable[[Run[S]], None], *, run_id: str) -> None:
     job = settings.program
     started_at = datetime.now(UTC)
-    dynamodb = boto3.client("dynamodb", config=AWS_CONFIG)
-    report = Report()
-    with Lease(dynamodb, table=settings.control_table, job=job, run_id=run_id) as lease:
-        with report.phase("session"):
-            spark = build_session(job)
+    s3, dynamodb = boto3.client("s3", config=AWS_CONFIG), boto3.client("dynamodb", config=AWS_CONFIG)
+    with leased_run(settings, run_id=run_id, session=lambda: build_session(job), s3=s3, dynamodb=dynamodb) as held:
         try:
-            run(
-                Run(
-                    id=run_id,
-                    settings=settings,
-                    spark=spark,
-                    s3=boto3.client("s3", config=AWS_CONFIG),
-                    dynamodb=dynamodb,
-                    lease=lease,
-                    progress=Progress(dynamodb, settings.control_table),
-                    boundaries=Boundaries(settings.kill_at),
-                    report=report,
-                )
-            )
+            run(held)
         finally:
-            spark.stop()
+            held.spark.stop()
     finished_at = datetime.now(UTC)
-    facts = {"run_id": run_id, "started_at": started_at, "finished_at": finished_at, **report.facts}
-    facts["seconds"] = report.seconds
+    facts = {"run_id": run_id, "started_at": started_at, "finished_at": finished_at, **held.report.facts}
+    facts["seconds"] = held.report.seconds
     RunReports(dynamodb, settings.control_table).publish(job, run_id, facts, started_at=started_at)
     logger.info("run finished", extra={"job": job, "report": facts})
 

@@ -15,7 +15,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -28,10 +28,8 @@ from batch_jobs import batch_transform, kpi_transformation
 from lakehouse import layout
 from lakehouse.batches import BatchFile, BatchId, Manifest, commit_manifest, list_files
 from lakehouse.boundaries import Boundaries
-from lakehouse.control import Progress
 from lakehouse.events import derive_event_id
-from lakehouse.jobs import Report, Run
-from lakehouse.leases import Lease
+from lakehouse.jobs import Run, leased_run
 from lakehouse.settings import IngestSettings, JobSettings, KpiSettings, Places, TransformSettings
 from lakehouse.spark import build_session
 from streaming_jobs.csv_drops import DropIngestion
@@ -263,27 +261,22 @@ class Lab:
             reached.append(kill_at)
             raise Crash(kill_at)
 
-        report = Report()
+        facts: dict[str, Any] = {}
         try:
-            with Lease(self.dynamodb, table=settings.control_table, job=settings.program, run_id=run_id) as lease:
-                job(
-                    Run(
-                        id=run_id,
-                        settings=settings,
-                        spark=self.spark,
-                        s3=self.s3,
-                        dynamodb=self.dynamodb,
-                        lease=lease,
-                        progress=Progress(self.dynamodb, settings.control_table),
-                        boundaries=Boundaries(kill_at, kill=crash),
-                        report=report,
-                        now=lambda: self.now,
-                    )
-                )
+            with self.leased(settings, run_id=run_id) as run:
+                facts = run.report.facts
+                job(replace(run, boundaries=Boundaries(kill_at, kill=crash)))
         except Crash:
-            report.facts["crashed"] = True
+            facts["crashed"] = True
         assert bool(reached) == (kill_at != "-"), f"the run never came to {kill_at}"
-        return report.facts
+        return facts
+
+    @contextmanager
+    def leased(self, settings: S, *, run_id: str = "run-1") -> Iterator[Run[S]]:
+        """Hold a run of a job over these places, with the laboratory's clock."""
+        clients: Any = {"s3": self.s3, "dynamodb": self.dynamodb}
+        with leased_run(settings, run_id=run_id, session=lambda: self.spark, **clients) as run:
+            yield replace(run, now=lambda: self.now)
 
     # -- what is there afterwards ---------------------------------------------------------------------------------
 

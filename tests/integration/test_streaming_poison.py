@@ -24,9 +24,7 @@ from pyspark.sql import functions as F
 from lakehouse import layout
 from lakehouse.batches import Manifest, list_pending
 from lakehouse.boundaries import Boundaries
-from lakehouse.control import Progress
-from lakehouse.jobs import Report, Run
-from lakehouse.leases import Lease
+from lakehouse.jobs import Run
 from lakehouse.settings import IngestSettings
 from streaming_jobs.kinesis_source import KinesisSource
 from streaming_jobs.micro_batches import MicroBatchSink
@@ -74,18 +72,8 @@ def never_parse(records: DataFrame) -> DataFrame:
 def ingest(lab: Lab) -> Iterator[Run[IngestSettings]]:
     """A run of the streaming job that holds its lease."""
     settings = lab.settings(IngestSettings, batch_tries=1)
-    with Lease(lab.dynamodb, table=settings.control_table, job=settings.program, run_id="run-1") as lease:
-        yield Run(
-            id="run-1",
-            settings=settings,
-            spark=lab.spark,
-            s3=lab.s3,
-            dynamodb=lab.dynamodb,
-            lease=lease,
-            progress=Progress(lab.dynamodb, settings.control_table),
-            boundaries=Boundaries(),
-            report=Report(),
-        )
+    with lab.leased(settings) as run:
+        yield run
 
 
 @pytest.fixture

@@ -24,13 +24,12 @@ from lakehouse import layout, listen_rules
 from lakehouse.bad_records import fingerprint_of
 from lakehouse.batch_reports import BatchReports
 from lakehouse.boundaries import Boundaries
-from lakehouse.control import Progress
-from lakehouse.jobs import Report, Run
-from lakehouse.leases import Lease, LeaseLostError
+from lakehouse.jobs import Run
+from lakehouse.leases import LeaseLostError
 from lakehouse.settings import IngestSettings
 from streaming_jobs.kinesis_source import KinesisSource, await_drained, end_offsets, pin_tip, progress_of
 from streaming_jobs.micro_batches import MicroBatchSink
-from tests.integration.spark_fixtures import ARRIVAL, CLOCK, PROCESSED_SCHEMA, Crash, Lab
+from tests.integration.spark_fixtures import ARRIVAL, PROCESSED_SCHEMA, Crash, Lab
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -171,19 +170,8 @@ def ingest(lab: Lab, cloud: Cloud) -> Iterator[Run[IngestSettings]]:
     """A run of the streaming job that holds its lease, before its first batch."""
     lab.put(f"{layout.INGEST_CHECKPOINT}metadata", json.dumps({"id": "0b6e"}))
     settings = lab.settings(IngestSettings)
-    with Lease(lab.dynamodb, table=settings.control_table, job=settings.program, run_id="run-1") as lease:
-        yield Run(
-            id="run-1",
-            settings=settings,
-            spark=lab.spark,
-            s3=lab.s3,
-            dynamodb=lab.dynamodb,
-            lease=lease,
-            progress=Progress(lab.dynamodb, settings.control_table),
-            boundaries=Boundaries(),
-            report=Report(),
-            now=lambda: CLOCK,
-        )
+    with lab.leased(settings) as run:
+        yield run
 
 
 def one_good_one_bad(spark: SparkSession) -> DataFrame:

@@ -52,7 +52,7 @@ def test_under_glue_an_error_is_raised_and_elsewhere_it_is_an_exit_code(monkeypa
     def stop(*_args: Any, **_settings: Any) -> None:
         raise BreakerError(expected="less", found="more", do="Look.")
 
-    monkeypatch.setattr(jobs, "_run_under_lease", stop)
+    monkeypatch.setattr(jobs, "_run_and_report", stop)
     assert jobs.run_job(TransformSettings, stop, arguments=PLACES, environment={}) == 1
     with pytest.raises(BreakerError, match=r"expected less; found more\. Look\."):
         jobs.run_job(TransformSettings, stop, arguments=[*PLACES, "--JOB_RUN_ID", "jr_1"], environment={})
