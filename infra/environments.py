@@ -68,3 +68,7 @@ ENVIRONMENTS: Final[Mapping[str, Environment]] = MappingProxyType(
     }
 )
 NONCURRENT_DAYS: Final = 30
+SWEEP_MINUTES: Final = 15
+"""How often the trigger looks for what waits, in case that every hint of it was lost."""
+RECOMPUTE_MINUTES: Final = 60
+TRIGGER_MEMORY_MB: Final = 256

@@ -13,6 +13,7 @@ from aws_cdk import aws_scheduler_targets as scheduler_targets
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from infra.environments import RECOMPUTE_MINUTES, SWEEP_MINUTES
 from lakehouse import layout
 
 TERMINAL_STATES: Final = ("SUCCEEDED", "FAILED", "TIMEOUT", "STOPPED", "ERROR")
@@ -21,11 +22,10 @@ OTHER_PREFIXES: Final = (
     layout.SONGS_KEY.rpartition("/")[0] + "/",
     layout.DROPS,
     layout.BAD_RECORDS,
+    layout.REPLAYS,
     layout.ARCHIVES,
     layout.INGEST_CHECKPOINT,
 )
-SWEEP_EVERY: Final = Duration.minutes(15)
-RECOMPUTE_EVERY: Final = Duration.hours(1)
 
 
 class Hints(Construct):
@@ -56,8 +56,8 @@ class Hints(Construct):
                 detail={"jobName": list(jobs), "state": list(TERMINAL_STATES)},
             ),
         )
-        self._schedule("Sweep", SWEEP_EVERY, {"request": "sweep"})
-        self._schedule("KpiRecompute", RECOMPUTE_EVERY, {"request": "kpi_recompute"})
+        self._schedule("Sweep", Duration.minutes(SWEEP_MINUTES), {"request": "sweep"})
+        self._schedule("KpiRecompute", Duration.minutes(RECOMPUTE_MINUTES), {"request": "kpi_recompute"})
 
     def _rule(self, construct_id: str, pattern: events.EventPattern) -> None:
         target = targets.SqsQueue(self._queue, dead_letter_queue=self._dead_letters)

@@ -14,6 +14,7 @@ from constructs import Construct
 
 from infra import code_assets, grants
 from infra.acknowledgements import acknowledge
+from infra.environments import TRIGGER_MEMORY_MB
 from infra.hints import Hints
 from lakehouse import layout
 from lakehouse.settings import TriggerSettings
@@ -85,7 +86,7 @@ class Trigger(Construct):
                 environment=TriggerSettings.with_prefix(configuration.prefix).to_environment(),
                 role=role,
                 log_group=log_group,
-                memory_size=256,
+                memory_size=TRIGGER_MEMORY_MB,
                 timeout=FUNCTION_TIMEOUT,
             )
 

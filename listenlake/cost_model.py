@@ -13,16 +13,16 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from infra.environments import Environment
+from infra.environments import RECOMPUTE_MINUTES, SWEEP_MINUTES, TRIGGER_MEMORY_MB, Environment
 from producers.report.cost import GB, MILLION, Load, Prices, estimate_costs
 
 HOURS_A_MONTH: Final = 730.0
 STREAMING_WORKERS: Final = 2
 """A driver and one executor: the least that Glue's autoscaling goes down to. A G.1X worker is one DPU."""
 DPUS_A_WORKER: Final = {"G.1X": 1, "G.2X": 2, "G.4X": 4, "G.8X": 8}
-SWEEPS_AN_HOUR: Final = 4
-RECOMPUTES_AN_HOUR: Final = 1
-LAMBDA_GB: Final = 0.25
+SWEEPS_AN_HOUR: Final = 60 / SWEEP_MINUTES
+RECOMPUTES_AN_HOUR: Final = 60 / RECOMPUTE_MINUTES
+LAMBDA_GB: Final = TRIGGER_MEMORY_MB / 1024
 PRICE_NAMES: Final = (
     "glue_dpu_hour",
     "lambda_million_requests",

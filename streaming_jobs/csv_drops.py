@@ -32,14 +32,21 @@ class DropError(SourceError):
     """A CSV file could not be ingested."""
 
 
-def parse_drop(spark: SparkSession, bucket: str, drop: Drop) -> DataFrame:
-    """Read and judge a CSV file; `CsvFileSource` must be registered.
+def parse_drop(spark: SparkSession, settings: IngestSettings, drop: Drop) -> DataFrame:
+    """Read and judge a CSV file; `CsvFileSource` must be registered. Late and future rows are counted, never rejected.
 
     Returns:
         One row per record, columns as `parsing.parse_records`.
     """
-    file = {"bucket": bucket, "key": drop.file.key, "etag": drop.file.etag, "arrivedat": drop.dropped_at.isoformat()}
-    parsed = spark.read.format(CsvFileSource.name()).options(**file).load()
+    options = {
+        "bucket": settings.raw_bucket,
+        "key": drop.file.key,
+        "etag": drop.file.etag,
+        "arrivedat": drop.dropped_at.isoformat(),
+        "lateafterseconds": settings.late_after_seconds,
+        "futuretoleranceseconds": settings.future_tolerance_seconds,
+    }
+    parsed = spark.read.format(CsvFileSource.name()).options(**options).load()
     parts = -(-drop.file.size // PAYLOAD_BYTES_PER_FILE)
     return parsed.repartition(parts) if parts > 1 else parsed
 
@@ -99,7 +106,7 @@ class DropIngestion:
         if committed := find_manifest(self.run.s3, bucket, drop):
             self.sink.pass_over(committed)
         else:
-            self.sink.write_batch(drop.batch, parse_drop(self.run.spark, bucket, drop))
+            self.sink.write_batch(drop.batch, parse_drop(self.run.spark, self.run.settings, drop))
         self.run.lease.check()
         mark(self.run.s3, bucket, drop)
         self.run.boundaries.passed("drop_marked")

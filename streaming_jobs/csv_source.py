@@ -15,6 +15,7 @@ from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from lakehouse.jobs import AWS_CONFIG
 from streaming_jobs.csv_records import CsvRecord, read_records
 from streaming_jobs.parsing import BYTES_AT_ONCE, PARSED, PARSED_DDL, judge_events, reject_events
+from streaming_jobs.timeliness import Timeliness
 
 if TYPE_CHECKING:
     from pyspark.sql.types import StructType
@@ -24,9 +25,10 @@ ROWS_PER_BATCH: Final = 10_000
 
 
 class CsvFileSource(DataSource):
-    """Reads one object. Options are its `bucket`, `key` and `etag`, and `arrivedat` in ISO 8601.
+    """Reads one object; another version of it is an error.
 
-    Another version of the object is an error.
+    Options are its `bucket`, `key` and `etag`, `arrivedat` in ISO 8601, and the limits of being on time,
+    `lateafterseconds` and `futuretoleranceseconds`.
     """
 
     @classmethod
@@ -42,7 +44,11 @@ class CsvFileSource(DataSource):
         """Return the reader of the file."""
         found = self.options
         arrived_at = datetime.fromisoformat(found["arrivedat"])
-        return CsvFileReader(found["bucket"], found["key"], found["etag"], arrived_at)
+        limits = Timeliness(
+            late_after_seconds=int(found["lateafterseconds"]),
+            future_tolerance_seconds=int(found["futuretoleranceseconds"]),
+        )
+        return CsvFileReader(found["bucket"], found["key"], found["etag"], arrived_at, limits)
 
 
 class CsvFileReader(DataSourceReader):
@@ -52,11 +58,12 @@ class CsvFileReader(DataSourceReader):
     number, as well as for the line. A record that the parser of CSV rejects keeps that reason.
     """
 
-    def __init__(self, bucket: str, key: str, etag: str, arrived_at: datetime) -> None:
+    def __init__(self, bucket: str, key: str, etag: str, arrived_at: datetime, timeliness: Timeliness) -> None:
         self._bucket = bucket
         self._key = key
         self._etag = etag
         self._arrived_at = arrived_at
+        self._timeliness = timeliness
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
         """Yield the records, some thousands at a time."""
@@ -71,7 +78,8 @@ class CsvFileReader(DataSourceReader):
         bad = [record for record in records if record.reason is not None]
         reasons, messages = [str(one.reason) for one in bad], [str(one.message) for one in bad]
         rejected = reject_events(self._place(bad), reasons=reasons, messages=messages)
-        return pa.concat_tables([judge_events(self._place(good)), rejected]) if good else rejected
+        judged = [judge_events(self._place(good), self._timeliness)] if good else []
+        return pa.concat_tables([*judged, rejected])
 
     def _place(self, records: list[CsvRecord]) -> pa.Table:
         """One row per record, columns as `parsing.judge_events` takes them."""

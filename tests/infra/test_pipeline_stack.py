@@ -101,6 +101,7 @@ KEYS = {
     "bad-records/generation=g/batch=1/attempt=a/part-0.json": False,
     "archives/generation=g/batch=1/_MANIFEST.json": False,
     "checkpoints/ingest_listens/offsets/0": False,
+    "replays/2024-07-01T00:00:00Z-1.json": False,
     "streams/june/streams1.csv": False,
     "users/users.csv": False,
     "songs/songs.csv": False,

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ClientError
 from pyspark.sql.datasource import InputPartition
+from pyspark.sql.types import StructType
 
-from streaming_jobs.csv_source import ROWS_PER_BATCH, CsvFileReader
+from streaming_jobs.csv_source import ROWS_PER_BATCH, CsvFileReader, CsvFileSource
+from streaming_jobs.timeliness import TAKE_ALL
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -24,7 +26,7 @@ def test_records_come_some_thousands_at_a_time(s3: S3Client, raw_bucket: str) ->
     rows = ROWS_PER_BATCH + 5
     body = HEADER + "".join(f"{number},t,{TIME}\n" for number in range(rows)) + f"7\nx,t,{TIME}\n"
     etag = s3.put_object(Bucket=raw_bucket, Key="streams/a.csv", Body=body.encode())["ETag"].strip('"')
-    batches = list(CsvFileReader(raw_bucket, "streams/a.csv", etag, ARRIVAL).read(InputPartition(None)))
+    batches = list(CsvFileReader(raw_bucket, "streams/a.csv", etag, ARRIVAL, TAKE_ALL).read(InputPartition(None)))
     assert len(batches) > 1
     found = sorted((row for batch in batches for row in batch.to_pylist()), key=lambda row: row["line"])
     *listens, malformed, mistyped = found
@@ -41,7 +43,7 @@ def test_records_come_some_thousands_at_a_time(s3: S3Client, raw_bucket: str) ->
 def test_a_large_record_ends_its_batch(s3: S3Client, raw_bucket: str) -> None:
     body = HEADER + f'7,"{"x" * 60_000}",x\n' * 200
     etag = s3.put_object(Bucket=raw_bucket, Key="streams/a.csv", Body=body.encode())["ETag"].strip('"')
-    batches = list(CsvFileReader(raw_bucket, "streams/a.csv", etag, ARRIVAL).read(InputPartition(None)))
+    batches = list(CsvFileReader(raw_bucket, "streams/a.csv", etag, ARRIVAL, TAKE_ALL).read(InputPartition(None)))
     assert [len(batch) for batch in batches if len(batch)] == [140, 60], "8 MiB and what is left"
     assert {row["reject_reason"] for batch in batches for row in batch.to_pylist()} == {"invalid_value"}
 
@@ -50,4 +52,15 @@ def test_another_version_is_an_error(s3: S3Client, raw_bucket: str) -> None:
     etag = s3.put_object(Bucket=raw_bucket, Key="streams/a.csv", Body=HEADER.encode())["ETag"].strip('"')
     s3.put_object(Bucket=raw_bucket, Key="streams/a.csv", Body=b"other")
     with pytest.raises(ClientError, match="PreconditionFailed"):
-        list(CsvFileReader(raw_bucket, "streams/a.csv", etag, ARRIVAL).read(InputPartition(None)))
+        list(CsvFileReader(raw_bucket, "streams/a.csv", etag, ARRIVAL, TAKE_ALL).read(InputPartition(None)))
+
+
+def test_rows_are_counted_late_by_the_limits_of_the_options(s3: S3Client, raw_bucket: str) -> None:
+    times = ("2024-06-30T11:59:00Z", "2024-06-30T11:58:59Z", "2024-06-30T12:00:02Z", "2024-06-30T12:00:03Z")
+    body = HEADER + "".join(f"1,t,{time}\n" for time in times)
+    etag = s3.put_object(Bucket=raw_bucket, Key="streams/a.csv", Body=body.encode())["ETag"].strip('"')
+    file = {"bucket": raw_bucket, "key": "streams/a.csv", "etag": etag, "arrivedat": ARRIVAL.isoformat()}
+    source = CsvFileSource({**file, "lateafterseconds": "60", "futuretoleranceseconds": "2"})
+    batches = source.reader(StructType()).read(InputPartition(None))
+    found = [row["timeliness"] for batch in batches for row in batch.to_pylist()]
+    assert found == [None, "late_event", None, "future_event"]
