@@ -38,7 +38,7 @@ def parse_drop(spark: SparkSession, settings: IngestSettings, drop: Drop) -> Dat
     Returns:
         One row per record, columns as `parsing.parse_records`.
     """
-    options = {
+    options: dict[str, str | int] = {
         "bucket": settings.raw_bucket,
         "key": drop.file.key,
         "etag": drop.file.etag,
