@@ -61,6 +61,7 @@ class BadRecord:
         arrived_at: When; None for what has no arrival of its own.
         source_batch: Path of the batch that it was part of.
         fingerprint: Name of its cause.
+        event_id: Its id, where it has one that can be read.
     """
 
     reason: str
@@ -70,6 +71,7 @@ class BadRecord:
     arrived_at: datetime | None
     source_batch: str
     fingerprint: str
+    event_id: str | None = None
 
     @classmethod
     def from_json(cls, line: str | bytes) -> BadRecord:
@@ -91,7 +93,30 @@ class BadRecord:
             arrived_at=datetime.fromisoformat(arrived_at) if arrived_at else None,
             source_batch=value.get("source_batch", ""),
             fingerprint=value.get("fingerprint") or fingerprint_of(reason, message),
+            event_id=value.get("event_id"),
         )
+
+    def to_json(self) -> bytes:
+        """Return a line of a file under `bad-records/`: columns of `REJECTED_RECORDS`, those that are null left out."""
+        row = {
+            "reason": self.reason,
+            "message": self.message,
+            "fingerprint": self.fingerprint,
+            **_payload(self.data),
+            "event_id": self.event_id,
+            **self.position._asdict(),
+            "shard_id": self.position.shard_id or None,
+            "arrived_at": self.arrived_at and self.arrived_at.isoformat(timespec="milliseconds"),
+            "source_batch": self.source_batch,
+        }
+        return json.dumps({name: value for name, value in row.items() if value is not None}).encode() + b"\n"
+
+
+def _payload(data: bytes) -> dict[str, str]:
+    try:
+        return {"payload": data.decode()}
+    except UnicodeDecodeError:
+        return {"payload_base64": base64.b64encode(data).decode()}
 
 
 @dataclass(frozen=True, kw_only=True)

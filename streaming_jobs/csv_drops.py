@@ -19,7 +19,6 @@ from lakehouse.drops import Drop, find_manifest, list_drops, list_markers, mark
 from lakehouse.errors import LeaseError, SourceError
 from lakehouse.jobs import Run
 from lakehouse.settings import IngestSettings
-from streaming_jobs.batch_parts import PAYLOAD_BYTES_PER_FILE
 from streaming_jobs.csv_source import CsvFileSource
 from streaming_jobs.micro_batches import MicroBatchSink
 
@@ -36,7 +35,7 @@ def parse_drop(spark: SparkSession, settings: IngestSettings, drop: Drop) -> Dat
     """Read and judge a CSV file; `CsvFileSource` must be registered. Late and future rows are counted, never rejected.
 
     Returns:
-        One row per record, columns as `parsing.parse_records`.
+        One row per record, columns as `parsing.PARSED`.
     """
     options: dict[str, str | int] = {
         "bucket": settings.raw_bucket,
@@ -46,9 +45,7 @@ def parse_drop(spark: SparkSession, settings: IngestSettings, drop: Drop) -> Dat
         "lateafterseconds": settings.late_after_seconds,
         "futuretoleranceseconds": settings.future_tolerance_seconds,
     }
-    parsed = spark.read.format(CsvFileSource.name()).options(**options).load()
-    parts = -(-drop.file.size // PAYLOAD_BYTES_PER_FILE)
-    return parsed.repartition(parts) if parts > 1 else parsed
+    return spark.read.format(CsvFileSource.name()).options(**options).load()
 
 
 @dataclass

@@ -37,7 +37,7 @@ class CsvFileSource(DataSource):
         return "listenlake_csv"
 
     def schema(self) -> str:
-        """Return the columns of `parsing.parse_records`, one row per record."""
+        """Return the columns of `parsing.PARSED`, one row per record."""
         return PARSED_DDL
 
     def reader(self, schema: StructType) -> CsvFileReader:  # noqa: ARG002 - Spark's signature

@@ -28,7 +28,7 @@ from lakehouse.settings import IngestSettings
 from streaming_jobs.csv_drops import DropIngestion
 from streaming_jobs.kinesis_source import is_drained, pin_tip
 from streaming_jobs.micro_batches import MicroBatchSink
-from streaming_jobs.parsing import parse_records
+from streaming_jobs.parsing import parse_batches
 from streaming_jobs.stream_sources import choose_source, read_stream
 from streaming_jobs.timeliness import Timeliness
 
@@ -51,8 +51,8 @@ def run(run: Run[IngestSettings]) -> None:
     if run.settings.drain == "true":
         ending = pin_tip(source.options)
         source.options["endingTimestamp"] = ending
-    parse = partial(parse_records, timeliness=Timeliness.of(run.settings))
-    sink = MicroBatchSink(run, parse=parse, is_stopping=stop.is_set)
+    judge = partial(parse_batches, timeliness=Timeliness.of(run.settings))
+    sink = MicroBatchSink(run, judge=judge, is_stopping=stop.is_set)
     query = (
         read_stream(run.spark, source)
         .writeStream.queryName(layout.INGEST_JOB)

@@ -23,8 +23,9 @@ from lakehouse.errors import ListenlakeError
 from lakehouse.jobs import Report, Run
 from lakehouse.settings import IngestSettings
 from streaming_jobs.batch_metrics import embedded
-from streaming_jobs.batch_parts import Part, PartWriter
-from streaming_jobs.parsing import parse_records
+from streaming_jobs.batch_parts import Part
+from streaming_jobs.outcome_files import Judge, PartWriter
+from streaming_jobs.parsing import parse_batches, placed
 from streaming_jobs.stream_sources import GLUE
 from streaming_jobs.unprocessable import SPARK_FAILURES, class_of_failure, write_without_unprocessable
 
@@ -41,12 +42,12 @@ class MicroBatchSink:
 
     Attributes:
         run: The job's run.
-        parse: Judges records, as `parse_records` does.
+        judge: Judges records, as `parse_batches` does.
         is_stopping: Tells whether the run was asked to stop.
     """
 
     run: Run[IngestSettings]
-    parse: Callable[[DataFrame], DataFrame] = parse_records
+    judge: Judge = parse_batches
     is_stopping: Callable[[], bool] = lambda: False
 
     @cached_property
@@ -78,17 +79,17 @@ class MicroBatchSink:
         self._reports.publish(BatchReport.of(committed))
 
     def write_batch(self, batch: BatchId, judged: DataFrame) -> None:
-        """Write judged events (columns of `parse_records`) as `batch`; one without events leaves nothing."""
+        """Write judged events (columns of `parsing.PARSED`) as `batch`; one without events leaves nothing."""
         writer = PartWriter(run=self.run, batch=batch, report=Report())
         attempt = _new_attempt()
-        self._commit(writer, attempt, writer.write(judged, f"{attempt}/"))
+        self._commit(writer, attempt, writer.write(judged, f"{attempt}/", iter))
 
     def _write_data(self, writer: PartWriter, records: DataFrame) -> tuple[str, Part]:
         """Write the records, all at once or, when that has failed often enough, apart; return the attempt as well."""
         for number in range(1, self.run.settings.batch_tries + 1):
             attempt = _new_attempt()
             try:
-                return attempt, writer.write(self.parse(records), f"{attempt}/")
+                return attempt, writer.write(placed(records), f"{attempt}/", self.judge)
             except SPARK_FAILURES as error:
                 failed = {"batch": writer.batch.path, "try": number, "error": class_of_failure(error)}
                 logger.warning("micro-batch failed", extra=failed)
@@ -97,7 +98,7 @@ class MicroBatchSink:
                 self.run.lease.check()
         attempt = _new_attempt()
         return attempt, write_without_unprocessable(
-            writer, records, attempt, parse=self.parse, may_go_on=self._may_go_on
+            writer, placed(records), attempt, judge=self.judge, may_go_on=self._may_go_on
         )
 
     def _may_go_on(self) -> None:

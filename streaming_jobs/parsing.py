@@ -1,4 +1,4 @@
-"""Records in, listens and rejects out: `streaming_jobs.judging` on a frame, an Arrow batch at a time. No I/O.
+"""Records in, judged events out: `streaming_jobs.judging` on an Arrow batch at a time. No I/O.
 
 Every event of a record comes out exactly once, as a listen (`reject_reason` null) or as a reject with its reason.
 """
@@ -13,9 +13,8 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse import listen_rules
 from lakehouse.events import FIELDS, POLICY_REASONS, split_events
-from lakehouse.tables import PROCESSED_LISTENS, REJECTED_RECORDS
+from lakehouse.tables import PROCESSED_LISTENS
 from streaming_jobs.judging import Reject, judge
 from streaming_jobs.plain_events import read_plain
 from streaming_jobs.timeliness import TAKE_ALL, Timeliness
@@ -45,27 +44,26 @@ _ARROW: Final = {
 PARSED: Final = pa.schema(
     [(name, _ARROW[kind]) for name, kind in (column.split(maxsplit=1) for column in PARSED_DDL.split(",\n"))]
 )
-"""Columns of `parse_records` as Arrow has them."""
+"""Columns of judged events as Arrow has them."""
 
 
-def parse_records(records: DataFrame, timeliness: Timeliness = TAKE_ALL) -> DataFrame:
-    """Decode and judge stream records.
-
-    Args:
-        records: Columns of the Kinesis source (`streaming_jobs.kinesis_source`).
-        timeliness: Which events are late or future ones, and whether they are rejected; by default, none is.
-
-    Returns:
-        One row per event: the columns of `PROCESSED_LISTENS`; `payload_bytes`, the event's size; `reject_reason`,
-        `reject_message` and `data`, the event's own bytes, all three null for a listen; `timeliness`, which is
-        `late_event`, `future_event` or null, whether the event is rejected for it or not.
-    """
-    needed = records.select("data", *[F.col(source).alias(ours) for ours, source in _POSITION.items()])
-    return needed.mapInArrow(lambda batches: parse_batches(batches, timeliness), PARSED_DDL)
+def placed(records: DataFrame) -> DataFrame:
+    """Return what `parse_batches` needs of the Kinesis source's columns. One row per record."""
+    return records.select("data", *[F.col(source).alias(ours) for ours, source in _POSITION.items()])
 
 
 def parse_batches(batches: Iterable[pa.RecordBatch], timeliness: Timeliness = TAKE_ALL) -> Iterator[pa.RecordBatch]:
-    """Do what `parse_records` does, on batches of `data`, `stream`, `shard_id`, `sequence_number` and `arrived_at`."""
+    """Decode and judge stream records.
+
+    Args:
+        batches: Columns of `placed`, one row per record.
+        timeliness: Which events are late or future ones, and whether they are rejected; by default, none is.
+
+    Yields:
+        One row per event, columns of `PARSED`: those of `PROCESSED_LISTENS`; `payload_bytes`, the event's size;
+        `reject_reason`, `reject_message` and `data`, the event's own bytes, all three null for a listen; `timeliness`,
+        which is `late_event`, `future_event` or null, whether the event is rejected for it or not.
+    """
     for batch in batches:
         for part in _in_parts(batch):
             yield from judge_events(_split(part), timeliness).to_batches()
@@ -108,37 +106,6 @@ def judge_events(events: pa.Table, timeliness: Timeliness = TAKE_ALL) -> pa.Tabl
 def reject_events(events: pa.Table, *, reasons: list[str], messages: list[str]) -> pa.Table:
     """Set aside what its reader found to be no event, one reason and message each. As `judge_events`."""
     return _rows(events, {"reject_reason": reasons, "reject_message": messages, "data": events["data"]})
-
-
-def accepted_listens(parsed: DataFrame) -> DataFrame:
-    """Return the listens. One row per accepted delivery, columns of `PROCESSED_LISTENS`."""
-    return parsed.where(F.col("reject_reason").isNull()).select(*PROCESSED_LISTENS.columns)
-
-
-def rejected_records(parsed: DataFrame, batch: str) -> DataFrame:
-    """Return the rejects with their payload in full. One row per rejected event, columns of `REJECTED_RECORDS`.
-
-    Args:
-        parsed: Output of `parse_records`.
-        batch: Path of the micro-batch, kept in each record.
-    """
-    payload = F.col("data").cast("string")
-    readable = F.expr("is_valid_utf8(cast(data AS STRING))")
-    rejects = parsed.where(F.col("reject_reason").isNotNull()).select(
-        F.col("reject_reason").alias("reason"),
-        F.col("reject_message").alias("message"),
-        listen_rules.fingerprint(F.col("reject_reason"), F.col("reject_message")).alias("fingerprint"),
-        F.when(readable, payload).alias("payload"),
-        F.when(~readable, F.base64("data")).alias("payload_base64"),
-        "event_id",
-        "stream",
-        "shard_id",
-        "sequence_number",
-        "line",
-        "arrived_at",
-        F.lit(batch).alias("source_batch"),
-    )
-    return rejects.select(*REJECTED_RECORDS.columns)
 
 
 def _in_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

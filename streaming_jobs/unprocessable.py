@@ -6,11 +6,10 @@ event. Their reject rows are made without Spark, since Spark is what failed on t
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from itertools import count
 from operator import add
@@ -23,11 +22,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse import events
-from lakehouse.bad_records import fingerprint_of
+from lakehouse.bad_records import BadRecord, Position, fingerprint_of
 from lakehouse.batches import BatchFile
-from streaming_jobs.batch_parts import Content, Part, PartWriter, rejects_folder
+from streaming_jobs.batch_parts import Content, Part
 from streaming_jobs.isolation import write_apart
 from streaming_jobs.kinesis_source.rows import ARROW_SCHEMA
+from streaming_jobs.outcome_files import Judge, PartWriter, rejects_folder
+from streaming_jobs.parsing import placed
 
 logger = logging.getLogger(__name__)
 
@@ -44,32 +45,32 @@ def write_without_unprocessable(
     records: DataFrame,
     attempt: str,
     *,
-    parse: Callable[[DataFrame], DataFrame],
+    judge: Judge,
     may_go_on: Callable[[], None],
 ) -> Part:
     """Write a batch apart and its unprocessable records to `bad-records/`.
 
     Args:
         writer: Of the batch.
-        records: Columns of the Kinesis source; read once.
+        records: Columns of `parsing.placed`; read once.
         attempt: Folder of this attempt, below which each part has its own.
-        parse: Judges records, as `parsing.parse_records` does.
+        judge: Judges records, as `parsing.parse_batches` does.
         may_go_on: Called before each part; raises when there is to be no further one.
 
     Raises:
         TooManyUnprocessableError: More records than the settings allow fail alone.
     """
     numbers = count(1)
-    keyed = records.withColumn(_KEY, F.xxhash64("shardId", "sequenceNumber")).persist()
+    keyed = records.withColumn(_KEY, F.xxhash64("shard_id", "sequence_number")).persist()
 
     def write(keys: Sequence[int]) -> Part:
         may_go_on()
         some = keyed.where(F.col(_KEY).between(keys[0], keys[-1])).drop(_KEY)
-        return writer.write(parse(some), f"{attempt}/apart-{next(numbers)}/")
+        return writer.write(some, f"{attempt}/apart-{next(numbers)}/", judge)
 
     def probe() -> None:
         # No manifest names what it writes; the archive removes it with the attempts that lost.
-        writer.write(parse(_good_record(writer)), f"{attempt}/probe-{next(numbers)}/")
+        writer.write(_good_record(writer), f"{attempt}/probe-{next(numbers)}/", judge)
 
     try:
         # Collects eight bytes a record.
@@ -83,7 +84,7 @@ def write_without_unprocessable(
         keyed.unpersist()
     rejected = [(record, class_of_failure(failed[record[_KEY]])) for record in found]
     for record, failure in rejected:
-        place = {"shard": record["shardId"], "sequence_number": record["sequenceNumber"]}
+        place = {"shard": record["shard_id"], "sequence_number": record["sequence_number"]}
         logger.warning("record is unprocessable", extra={"batch": writer.batch.path, **place, "error": failure})
     parts = [*apart.parts, *([_write_rejects(writer, attempt, rejected)] if rejected else [])]
     return reduce(add, parts, Part(contents={}))
@@ -101,55 +102,39 @@ def class_of_failure(error: Exception) -> str:
     return raised[1] if raised else type(error).__name__
 
 
-def reject_rows(record: Mapping[str, Any], *, failure: str, batch: str) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield the rejects of one record with the bytes of their events.
+def rejects_of(record: Mapping[str, Any], *, failure: str, batch: str) -> list[BadRecord]:
+    """Return the rejects of one record, one for each event.
 
     Args:
-        record: Columns of the Kinesis source.
+        record: Columns of `parsing.placed`.
         failure: Class of the exception.
         batch: Path of the micro-batch.
-
-    Yields:
-        One row per event: the columns of `REJECTED_RECORDS` that are not null, as JSON values.
     """
     message = f"{events.ISOLATION_REASONS[_REASON]}: {failure}"
-    for line, data in events.split_events(record["data"]):
-        row = {
-            "reason": _REASON,
-            "message": message,
-            "fingerprint": fingerprint_of(_REASON, message),
-            **_payload(data),
-            "stream": record["streamName"],
-            "shard_id": record["shardId"],
-            "sequence_number": record["sequenceNumber"],
-            "line": line,
-            "arrived_at": record["approximateArrivalTimestamp"].isoformat(timespec="milliseconds"),
-            "source_batch": batch,
-        }
-        yield {name: value for name, value in row.items() if value is not None}, len(data)
-
-
-def _payload(data: bytes) -> dict[str, str]:
-    try:
-        return {"payload": data.decode()}
-    except UnicodeDecodeError:
-        return {"payload_base64": base64.b64encode(data).decode()}
+    return [
+        BadRecord(
+            reason=_REASON,
+            message=message,
+            data=data,
+            position=Position(record["stream"], record["shard_id"] or "", record["sequence_number"], line),
+            arrived_at=record["arrived_at"],
+            source_batch=batch,
+            fingerprint=fingerprint_of(_REASON, message),
+        )
+        for line, data in events.split_events(record["data"])
+    ]
 
 
 def _write_rejects(writer: PartWriter, attempt: str, rejected: list[tuple[Mapping[str, Any], str]]) -> Part:
-    rows: list[dict[str, Any]] = []
-    payload_bytes = 0
-    for record, failure in rejected:
-        for row, size in reject_rows(record, failure=failure, batch=writer.batch.path):
-            rows.append(row)
-            payload_bytes += size
-    key = f"{rejects_folder(writer.batch)}{attempt}/unprocessable.json"
-    body = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    path = writer.batch.path
+    bad = [one for record, failure in rejected for one in rejects_of(record, failure=failure, batch=path)]
+    key = f"{rejects_folder(path)}{attempt}/unprocessable.json"
+    body = b"".join(one.to_json() for one in bad)
     answer = writer.run.s3.put_object(Bucket=writer.run.settings.raw_bucket, Key=key, Body=body)
     content = Content(
-        rows=len(rows),
-        payload_bytes=payload_bytes,
-        oldest=min(record["approximateArrivalTimestamp"] for record, _ in rejected),
+        rows=len(bad),
+        payload_bytes=sum(len(one.data) for one in bad),
+        oldest=min(record["arrived_at"] for record, _ in rejected),
     )
     return Part(rejects=(BatchFile(key, len(body), answer["ETag"].strip('"')),), contents={_REASON: content})
 
@@ -164,4 +149,4 @@ def _good_record(writer: PartWriter) -> DataFrame:
         "approximateArrivalTimestamp": now,
         **dict.fromkeys(("streamName", "shardId", "partitionKey"), "probe"),
     }
-    return writer.run.spark.createDataFrame(pa.Table.from_pylist([record], ARROW_SCHEMA))
+    return placed(writer.run.spark.createDataFrame(pa.Table.from_pylist([record], ARROW_SCHEMA)))

@@ -34,7 +34,7 @@ from tests.e2e.waiting import wait_until
 
 STREAM: Final = "killed"
 BUCKET: Final = "kill-matrix"
-AT_BOUNDARIES: Final = ("records_fetched", "data_written", "manifest_written")
+AT_BOUNDARIES: Final = ("records_judged", "data_written", "manifest_written")
 RANDOM_KILLS: Final = 20
 STEP_SECONDS: Final = 300.0
 
@@ -118,6 +118,10 @@ class Ingestion:
         """Batches that Spark has committed."""
         return sum(key.rpartition("/")[2].isdigit() for key in self.keys(f"{layout.INGEST_CHECKPOINT}commits/"))
 
+    def ends(self) -> list[str]:
+        """The journal's records of where tasks have ended."""
+        return [key for key in self.keys(layout.INGEST_PROGRESS) if "/ends-" in key]
+
     def manifests(self) -> int:
         """Batches that count."""
         return sum(key.endswith(layout.MANIFEST) for key in self.keys(layout.PROCESSED))
@@ -175,8 +179,12 @@ def test_every_event_once_whenever_ingestion_is_killed(cloud: Cloud, tmp_path: P
             wait_until(lambda one=process: one.poll() is not None, seconds=STEP_SECONDS, what=boundary)  # type: ignore[misc]
             assert process.returncode == -signal.SIGKILL, (tmp_path / "ingest.log").read_text()[-3000:]
 
-        ingestion.wait(lambda: any("_temporary" in key for key in ingestion.keys(layout.PROCESSED)), "a write")
-        ingestion.kill()  # in the middle of the parquet write
+        fetched = set(ingestion.ends())
+        ingestion.wait(lambda: set(ingestion.ends()) > fetched, "a fetch")
+        ingestion.kill()  # a task knows where its batch ends and has written nothing of it yet
+        written = {_attempt(key) for key in ingestion.keys(layout.PROCESSED)}
+        ingestion.wait(lambda: {_attempt(key) for key in ingestion.keys(layout.PROCESSED)} > written, "a file")
+        ingestion.kill()  # between the first file of an attempt and the manifest, or directly after
         before = ingestion.commits()
         ingestion.wait(lambda: ingestion.commits() > before, "a commit")
         ingestion.kill()  # directly after a commit

@@ -58,7 +58,7 @@ def test_a_file_counts_once_however_often_it_comes_and_dies(lab: Lab) -> None:
     lab.put("streams/notes.txt", "no listens")
 
     # A run dies before each commit; only the third one has made the first file a batch.
-    for boundary in ("listens_written", "data_written", "manifest_written"):
+    for boundary in ("records_judged", "data_written", "manifest_written"):
         assert not manifests(lab)
         lab.ingest_drops(kill_at=boundary)
     before = lab.read(manifests(lab)["june_day"].id.manifest_key)

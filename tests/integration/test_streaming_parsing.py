@@ -1,29 +1,36 @@
-"""The parser within Spark: a frame is parsed as its Arrow batches are, and the id in SQL is the id in Python."""
+"""The parser within Spark: a frame is judged as its Arrow batches are, and the id in SQL is the id in Python."""
 
 from __future__ import annotations
 
-import base64
+import io
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import functions as F
 
+from lakehouse.bad_records import BadRecord
+from lakehouse.batches import BatchId
 from lakehouse.events import derive_event_id, event_id_sql
+from lakehouse.jobs import Report
+from lakehouse.settings import IngestSettings
 from lakehouse.tables import PROCESSED_LISTENS
 from streaming_jobs.kinesis_source.rows import ARROW_SCHEMA
-from streaming_jobs.parsing import PARSED, accepted_listens, parse_batches, parse_records, rejected_records
+from streaming_jobs.outcome_files import PartWriter
+from streaming_jobs.parsing import PARSED, parse_batches, placed
+from tests.integration.spark_fixtures import Lab
 from tests.payloads import ACCEPTED, ARRIVED, REJECTED, good
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-BATCH = "generation=g/batch=1/"
+BATCH: Final = BatchId("g", "1")
 
 
-def test_a_frame_is_parsed_as_its_batches_are(spark: SparkSession) -> None:
+def test_a_frame_is_judged_as_its_batches_are(lab: Lab, spark: SparkSession) -> None:
     payloads = [payload for payload, _ in (*ACCEPTED.values(), *REJECTED.values())]
     payloads += [good(user_id=1) + b"\n" + good(user_id=2), good(note={"a": 1.50})]
     rows = [
@@ -42,32 +49,36 @@ def test_a_frame_is_parsed_as_its_batches_are(spark: SparkSession) -> None:
         ["data", "stream", "shard_id", "sequence_number", "arrived_at"]
     )
     expected = pa.Table.from_batches(parse_batches(ours.to_batches()), PARSED).to_pylist(maps_as_pydicts="strict")
-    parsed = parse_records(spark.createDataFrame(records)).persist()
-    listens = accepted_listens(parsed).toArrow().to_pylist(maps_as_pydicts="strict")
-    rejects = rejected_records(parsed, BATCH).toArrow().to_pylist()
-    parsed.unpersist()
+    with lab.leased(lab.settings(IngestSettings)) as run:
+        writer = PartWriter(run=run, batch=BATCH, report=Report())
+        part = writer.write(placed(spark.createDataFrame(records)), "attempt=1/", parse_batches)
 
-    def place(row: dict[str, object]) -> tuple[int, object]:
-        return int(str(row["sequence_number"])), row["line"]
+    def place(row: dict[str, Any]) -> tuple[int, object]:
+        return int(row["sequence_number"]), row["line"]
 
+    [file] = part.listens
+    listens = pq.read_table(io.BytesIO(lab.read(file.key))).to_pylist(maps_as_pydicts="strict")
+    assert file.key.startswith("processed-streams/generation=g/batch=1/attempt=1/")
     assert {place(row): row for row in listens} == {
         place(row): {name: row[name] for name in PROCESSED_LISTENS.columns}
         for row in expected
         if row["reject_reason"] is None
     }
+    [file] = part.rejects
+    rejects = [BadRecord.from_json(line) for line in lab.read(file.key).splitlines()]
+    assert file.key.startswith("bad-records/ingest_listens/generation=g/batch=1/attempt=1/")
     assert {
-        place(row): (row["reason"], row["message"], row["event_id"], row["stream"], row["arrived_at"])
-        for row in rejects
+        (int(one.position.sequence_number), one.position.line): (one.reason, one.message, one.event_id, one.arrived_at)
+        for one in rejects
     } == {
-        place(row): (row["reject_reason"], row["reject_message"], row["event_id"], "listens", ARRIVED)
+        place(row): (row["reject_reason"], row["reject_message"], row["event_id"], ARRIVED)
         for row in expected
         if row["reject_reason"]
     }
-    for row in rejects:
-        kept = base64.b64decode(row["payload_base64"]) if row["payload"] is None else row["payload"].encode()
-        assert kept == payloads[place(row)[0]], "the payload is kept in full"
-        assert row["source_batch"] == BATCH
+    assert all(one.data == payloads[int(one.position.sequence_number)] for one in rejects), "payloads are kept in full"
+    assert {(one.position.stream, one.source_batch) for one in rejects} == {("listens", BATCH.path)}
     assert len(listens) + len(rejects) == len(expected) == len(payloads) + 1
+    assert sum(content.rows for content in part.contents.values()) == len(expected)
 
 
 event = st.tuples(

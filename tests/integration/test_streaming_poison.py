@@ -10,12 +10,13 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.errors import PySparkException, StreamingQueryException
@@ -28,12 +29,11 @@ from lakehouse.jobs import Run
 from lakehouse.settings import IngestSettings
 from streaming_jobs.kinesis_source import KinesisSource
 from streaming_jobs.micro_batches import MicroBatchSink
-from streaming_jobs.parsing import parse_records
+from streaming_jobs.outcome_files import Judge
+from streaming_jobs.parsing import parse_batches
 from tests.integration.spark_fixtures import Lab
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
-
     from local_cloud.cloud import Cloud
 
 POISON: Final = "a secret of the payload"
@@ -52,20 +52,17 @@ def good(number: int) -> bytes:
     return json.dumps(event).encode()
 
 
-def fail_where(records: DataFrame, is_poison: Column) -> DataFrame:
-    """The records, where a task fails on some of them with an error that quotes the payload."""
-    quoting = F.raise_error(F.concat(F.lit("can't take "), F.col("data").cast("string")))
-    return records.withColumn("data", F.when(is_poison, quoting).otherwise(F.col("data")).cast("binary"))
+def failing_on(is_poison: Callable[[bytes], bool]) -> Judge:
+    """`parse_batches` with a bug: a task fails on some records, with an error that quotes the payload."""
 
+    def judge(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for data in batch["data"].to_pylist():
+                if is_poison(data):
+                    raise ValueError(f"can't take {data!r}")
+            yield from parse_batches([batch])
 
-def parse_or_fail(records: DataFrame) -> DataFrame:
-    """`parse_records` with a bug: it fails on some payloads."""
-    return parse_records(fail_where(records, F.contains(F.col("data").cast("string"), F.lit(POISON))))
-
-
-def never_parse(records: DataFrame) -> DataFrame:
-    """A job that is at fault itself."""
-    return parse_records(fail_where(records, F.lit(True)))
+    return judge
 
 
 @pytest.fixture
@@ -104,7 +101,7 @@ def ingesting(run: Run[IngestSettings], cloud: Cloud, stream: str) -> Iterator[C
     }
     source = run.spark.readStream.format(KinesisSource.name()).options(**options).load()
     query = (
-        source.writeStream.foreachBatch(MicroBatchSink(run, parse=parse_or_fail).write)
+        source.writeStream.foreachBatch(MicroBatchSink(run, judge=failing_on(lambda data: b"a secret" in data)).write)
         .option("checkpointLocation", layout.uri(bucket, layout.INGEST_CHECKPOINT))
         .start()
     )
@@ -153,7 +150,7 @@ def test_the_stream_goes_on_without_the_poison_and_keeps_it(
     caplog.set_level(logging.INFO, logger="streaming_jobs")
     lines = b"\n".join([good(100), b'{"platform":"' + POISON.encode() + b'"}', good(101)])
     send(cloud, stream, [*map(good, range(3)), lines, b"{", BINARY_POISON])
-    dying = replace(ingest, boundaries=Boundaries("listens_written", kill=kill))
+    dying = replace(ingest, boundaries=Boundaries("records_judged", kill=kill))
     with pytest.raises(StreamingQueryException, match="KilledError"), ingesting(dying, cloud, stream) as wait_for:
         wait_for(lambda: bool(manifests(lab)))
     assert manifests(lab) == []
@@ -191,6 +188,6 @@ def test_a_job_that_is_at_fault_itself_blames_no_record(lab: Lab, cloud: Cloud, 
     row = {"data": good(1), "streamName": "s", "shardId": "0", "partitionKey": "k", "sequenceNumber": "1"}
     frame = lab.spark.createDataFrame([row]).withColumn("approximateArrivalTimestamp", F.current_timestamp())
     with pytest.raises(PySparkException, match="can't take"):
-        MicroBatchSink(ingest, parse=never_parse).write(frame, 0)
+        MicroBatchSink(ingest, judge=failing_on(lambda _: True)).write(frame, 0)
     assert manifests(lab) == []
     assert lab.keys(layout.BAD_RECORDS) == []

@@ -198,7 +198,7 @@ def kept(lab: Lab, manifest: dict[str, Any]) -> tuple[list[dict[str, Any]], list
     return listens, rejects
 
 
-@pytest.mark.parametrize("boundary", ["listens_written", "data_written", "manifest_written"])
+@pytest.mark.parametrize("boundary", ["records_judged", "data_written", "manifest_written"])
 def test_a_batch_commits_once_wherever_its_first_attempt_died(
     lab: Lab, ingest: Run[IngestSettings], boundary: str
 ) -> None:

@@ -60,9 +60,9 @@ def fill(connection: Connection) -> BatchReports:
     """A batch of yesterday, two of today, one that only its manifest told of."""
     reports = BatchReports(connection.client("dynamodb"), connection.places.control_table, layout.INGEST_JOB)
     reports.publish(batch(1, NOW - timedelta(hours=24, seconds=1)))
-    reports.publish(batch(2, NOW - timedelta(hours=9), rejected={"oversize": 1}, seconds={"parse": 0.5}))
+    reports.publish(batch(2, NOW - timedelta(hours=9), rejected={"oversize": 1}, seconds={"write": 0.5}))
     told = batch(
-        10, NOW, rejected={"oversize": 2, "invalid_json": 4}, lag_seconds=7.5, seconds={"parse": 1.0, "commit": 0.1}
+        10, NOW, rejected={"oversize": 2, "invalid_json": 4}, lag_seconds=7.5, seconds={"write": 1.0, "commit": 0.1}
     )
     reports.publish(told)
     manifest = Manifest(
@@ -97,12 +97,12 @@ def test_the_newest_batch_and_the_totals_of_a_day(connection: Connection) -> Non
         found.latest
         == reports.latest()
         == batch(
-            10, NOW, rejected={"oversize": 2, "invalid_json": 4}, lag_seconds=7.5, seconds={"parse": 1.0, "commit": 0.1}
+            10, NOW, rejected={"oversize": 2, "invalid_json": 4}, lag_seconds=7.5, seconds={"write": 1.0, "commit": 0.1}
         )
     )
     assert (found.totals.batches, found.totals.accepted, found.totals.payload_bytes) == (3, 25, 2_000)
     assert found.totals.rejected == {"oversize": 4, "invalid_json": 4}
-    assert (found.totals.lag_seconds, found.totals.seconds) == (7.5, {"parse": 1.5, "commit": 0.1})
+    assert (found.totals.lag_seconds, found.totals.seconds) == (7.5, {"write": 1.5, "commit": 0.1})
     assert (found.millis_behind, found.shards) == (None, 0), "nothing was read yet"
 
 
@@ -144,7 +144,7 @@ def test_status_works_without_a_local_cloud(
     assert (ingestion["latest"]["committed_at"], ingestion["millis_behind"]) == (NOW.isoformat(), 4_200)
     shown = CliRunner().invoke(app, command).output
     assert f"on AWS: {connection.places.raw_bucket}" in shown
-    for text in ("2024-06-26 12:00:00", "4 invalid_json", "parse 1.0, commit 0.1", "7.5", "4.2 s behind the tip"):
+    for text in ("2024-06-26 12:00:00", "4 invalid_json", "write 1.0, commit 0.1", "7.5", "4.2 s behind the tip"):
         assert text in shown, shown
 
 

@@ -21,7 +21,7 @@ REPORT = BatchReport(
     late_events=3,
     future_events=1,
     lag_seconds=1.25,
-    seconds={"parse": 0.5, "commit": 0.125},
+    seconds={"write": 0.5, "commit": 0.125},
 )
 
 
@@ -44,7 +44,7 @@ def test_every_declared_metric_and_dimension_is_a_member_of_the_line() -> None:
         "late_events": (3, "Count"),
         "future_events": (1, "Count"),
         "lag_seconds": (1.25, "Seconds"),
-        "parse_seconds": (0.5, "Seconds"),
+        "write_seconds": (0.5, "Seconds"),
         "commit_seconds": (0.125, "Seconds"),
     }
     assert [[line[name] for name in names] for names in directive["Dimensions"]] == [["ingest_listens"]]

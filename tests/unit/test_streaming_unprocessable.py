@@ -13,29 +13,25 @@ from pyspark.errors import PySparkException, PythonException
 
 from lakehouse.bad_records import REPLAYABLE, BadRecord
 from lakehouse.tables import REJECTED_RECORDS
-from streaming_jobs.unprocessable import class_of_failure, reject_rows
+from streaming_jobs.unprocessable import class_of_failure, rejects_of
 
 ARRIVED = datetime(2024, 6, 25, 18, 0, 0, 250_000, tzinfo=UTC)
 RECORD: dict[str, Any] = {
-    "streamName": "listens",
-    "shardId": "shardId-000000000000",
-    "partitionKey": "k",
-    "sequenceNumber": "7",
-    "approximateArrivalTimestamp": ARRIVED,
+    "stream": "listens",
+    "shard_id": "shardId-000000000000",
+    "sequence_number": "7",
+    "arrived_at": ARRIVED,
 }
 
 
-def rows(data: bytes, **others: Any) -> list[dict[str, Any]]:
-    found = reject_rows({**RECORD, "data": data, **others}, failure="a.b.CError", batch="generation=g/batch=1/")
-    events = list(found)
-    assert sum(size for _, size in events) == len(data.replace(b"\n", b""))
-    return [row for row, _ in events]
+def rejects(data: bytes, **others: Any) -> list[BadRecord]:
+    return rejects_of({**RECORD, "data": data, **others}, failure="a.b.CError", batch="generation=g/batch=1/")
 
 
 def test_each_event_of_the_record_is_a_reject_that_can_be_read_and_replayed() -> None:
-    found = rows(b'{"a":1}\n{"b":"\xff"}\n{}')
-    assert all(row.keys() <= set(REJECTED_RECORDS.columns) for row in found)
-    records = [BadRecord.from_json(json.dumps(row)) for row in found]
+    found = [one.to_json() for one in rejects(b'{"a":1}\n{"b":"\xff"}\n{}')]
+    assert all(json.loads(line).keys() <= set(REJECTED_RECORDS.columns) for line in found)
+    records = [BadRecord.from_json(line) for line in found]
     assert [record.data for record in records] == [b'{"a":1}', b'{"b":"\xff"}', b"{}"]
     assert [record.position.line for record in records] == [1, 2, 3]
     assert {record.position[:3] for record in records} == {("listens", "shardId-000000000000", "7")}
@@ -46,9 +42,9 @@ def test_each_event_of_the_record_is_a_reject_that_can_be_read_and_replayed() ->
 
 
 def test_a_source_that_names_no_shard_leaves_it_out() -> None:
-    [row] = rows(b"{}", shardId=None)
-    assert "shard_id" not in row
-    assert BadRecord.from_json(json.dumps(row)).position.shard_id == ""
+    [one] = rejects(b"{}", shard_id=None)
+    assert "shard_id" not in json.loads(one.to_json())
+    assert BadRecord.from_json(one.to_json()).position.shard_id == ""
 
 
 def java(name: str, cause: Any = None) -> Any:
