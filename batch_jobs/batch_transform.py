@@ -30,7 +30,7 @@ from batch_jobs.reentry import find_returning
 from batch_jobs.rejects import replace_rejects
 from lakehouse import layout
 from lakehouse.batches import BY_HAND, Manifest, list_pending, list_transformed
-from lakehouse.delta import commit_metadata, current_version, open_table
+from lakehouse.delta import commit_metadata, open_table
 from lakehouse.jobs import Run, run_job
 from lakehouse.lake_tables import LATEST
 from lakehouse.settings import TransformSettings
@@ -86,7 +86,7 @@ def transform(run: Run[TransformSettings], manifests: list[Manifest], users: Kno
             for manifest in unreadable:
                 quarantine(run.s3, bucket, manifest)
         run.boundaries.passed("rejects_written")
-    version = current_version(latest)
+    version = LATEST.version(run.s3, run.settings)
     _mark(run, manifests, version)
     run.boundaries.passed("marked")
     run.report.facts.update(
@@ -129,7 +129,7 @@ def _let_in(run: Run[TransformSettings], *, waiting: list[Manifest]) -> tuple[Kn
             run.boundaries.passed("reentry_rejects_written")
         counts = total_by_outcome(decision.counts)
         run.report.facts["reentered"] = {name: counts.get(name, 0) for name in (ACCEPTED, DUPLICATE)}
-        run.report.facts["table_version"] = current_version(latest)
+        run.report.facts["table_version"] = LATEST.snapshot(run.s3, run.settings).version
     run.lease.check()
     for known in fresh:
         mark_done(run, known)

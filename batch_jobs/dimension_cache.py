@@ -89,10 +89,7 @@ def refresh(run: Run[TransformSettings], source: Source) -> Known:
         with commit_metadata(run.spark, job=layout.TRANSFORM_JOB, run_id=run.id, **_stamp(source, found.etag)):
             rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(uri)
         logger.info("dimension read", extra={"dimension": source.name, "etag": found.etag})
-        written = newest_commit(run.s3, source.table.bucket(run.settings), source.table.prefix)
-        if written is None:
-            raise AssertionError("the table was just written")
-        kept = written.version
+        kept = source.table.version(run.s3, run.settings)
     return Known(source, read_version(run.spark, uri, kept), kept)
 
 

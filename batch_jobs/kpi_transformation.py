@@ -26,7 +26,7 @@ from batch_jobs.recomputing import recompute
 from batch_jobs.serving import rebuild, serve
 from batch_jobs.validation_metrics import append_metrics
 from lakehouse.control import CONSUMED
-from lakehouse.delta import BEFORE_ANY, current_version, open_table
+from lakehouse.delta import BEFORE_ANY, open_table
 from lakehouse.jobs import Run, run_job
 from lakehouse.lake_tables import LATEST
 from lakehouse.settings import KpiSettings
@@ -46,8 +46,8 @@ def run(run: Run[KpiSettings]) -> None:
     before = BEFORE_ANY if consumed is None else consumed
     partials = PartialTable(run)
     if run.settings.mode == "incremental":
-        latest = open_table(run.spark, CURATED_LISTENS, LATEST.uri(run.settings))
-        _catch_up(run, partials, before=before, until=current_version(latest))
+        open_table(run.spark, CURATED_LISTENS, LATEST.uri(run.settings))
+        _catch_up(run, partials, before=before, until=LATEST.version(run.s3, run.settings))
     elif consumed is None:
         run.report.facts["note"] = "nothing was consumed yet, so there is nothing to compute again"
     else:

@@ -24,12 +24,10 @@ from lakehouse import layout
 from lakehouse.delta import (
     BEFORE_ANY,
     commit_metadata,
-    current_version,
     listen_dates,
     on_dates,
     open_table,
     read_version,
-    table_id,
     transaction,
 )
 from lakehouse.delta_log import read_snapshot
@@ -55,7 +53,9 @@ class PartialTable:
 
     def read(self, dates: list[date]) -> DataFrame:
         """Return the partials of some dates, pinned to the newest version. Grain: the table's."""
-        return read_version(self.run.spark, self.uri, current_version(self.delta)).where(on_dates(dates))
+        return read_version(self.run.spark, self.uri, PARTIALS.version(self.run.s3, self.run.settings)).where(
+            on_dates(dates)
+        )
 
     def dates(self) -> list[date]:
         """Return the dates that have partials, in order."""
@@ -94,7 +94,8 @@ class PartialTable:
 
     def fence(self) -> tuple[str, int]:
         """Return the Delta transaction of whatever is derived from the newest partials."""
-        return f"{KPI_PARTIALS.name}:{table_id(self.delta)}", current_version(self.delta)
+        snapshot = PARTIALS.snapshot(self.run.s3, self.run.settings)
+        return f"{KPI_PARTIALS.name}:{snapshot.table_id}", snapshot.version
 
     def _computed(self, listens: DataFrame, dates: list[date]) -> DataFrame:
         whole = listens.where(on_dates(dates))

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 
 from batch_jobs.item_writer import ItemWriter
 from batch_jobs.items import Item, as_changes, latest_changes, to_items
 from batch_jobs.served_progress import Served, ServedProgress
-from lakehouse.delta import BEFORE_ANY, current_version, open_table, read_changes, read_version, table_id
+from lakehouse.delta import BEFORE_ANY, open_table, read_changes, read_version
+from lakehouse.delta_log import Snapshot
 from lakehouse.errors import ListenlakeError
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import DAILY_LISTENS, TOP_GENRES, LakeTable
@@ -68,9 +68,10 @@ class _ServedTable:
 
     def serve(self) -> None:
         """Bring DynamoDB to the newest commit."""
-        until = current_version(self.delta)
+        newest = self._newest()
+        until = newest.version
         served = self.progress.read() or self.forget()
-        if served.table_id not in ("", table_id(self.delta)) or until < served.version:
+        if served.table_id not in ("", newest.table_id) or until < served.version:
             raise ServingError(
                 expected=f"the Delta table {self.uri} that was served up to version {served.version}",
                 found=f"another one in its place, at version {until}",
@@ -82,17 +83,17 @@ class _ServedTable:
             self.run.report.facts[f"{self.table.name}_served"] = outcomes
             self.run.boundaries.passed(f"{self.table.name}_items_written")
             self.run.lease.check()
-            done = Served(until, served.version_offset, table_id(self.delta))
+            done = Served(until, served.version_offset, newest.table_id)
             self.progress.move(done, run_id=self.run.id)
 
     def forget(self) -> Served:
         """Record that nothing is served, with an offset that makes the next versions newer than any that were."""
-        before = self.progress.read()
+        before, table = self.progress.read(), self._newest()
         found = self.writer.newest_version()
         newest = max(BEFORE_ANY if found is None else found, before.source_version if before else BEFORE_ANY)
         least = before.version_offset + 1 if before else 0
-        offset = max(least, newest + 1 - current_version(self.delta))
-        served = Served(BEFORE_ANY, offset, table_id(self.delta))
+        offset = max(least, newest + 1 - table.version)
+        served = Served(BEFORE_ANY, offset, table.table_id)
         self.run.lease.check()
         self.progress.move(served, run_id=self.run.id)
         return served
@@ -110,13 +111,14 @@ class _ServedTable:
     def _write(self, changes: DataFrame, served: Served) -> dict[str, int]:
         return self.writer.apply(to_items(changes, self.table.contract, version_offset=served.version_offset))
 
+    def _newest(self) -> Snapshot:
+        """Return the table as it is now; it is made where it is not there yet."""
+        open_table(self.run.spark, self.table.contract, self.uri)
+        return self.table.snapshot(self.run.s3, self.run.settings)
+
     @property
     def uri(self) -> str:
         return self.table.uri(self.run.settings)
-
-    @cached_property
-    def delta(self) -> DeltaTable:
-        return open_table(self.run.spark, self.table.contract, self.uri)
 
     @cached_property
     def progress(self) -> ServedProgress:

@@ -10,8 +10,8 @@ from pyspark.sql import SparkSession
 
 from local_cloud.cloud import Cloud
 
-PLAIN_EVENTS: Final = 100_000
-AGGREGATED_EVENTS: Final = 400_000
+PLAIN_EVENTS: Final = 300_000
+AGGREGATED_EVENTS: Final = 1_200_000
 EVENTS_A_RECORD: Final = 100
 SHARDS: Final = 2
 EVENT: Final = (

@@ -26,6 +26,8 @@ def open_table(spark: SparkSession, table: Table, uri: str) -> DeltaTable:
 
     A table that somebody follows (`Table.has_change_feed`) gets a change feed.
     """
+    if DeltaTable.isDeltaTable(spark, uri):
+        return DeltaTable.forPath(spark, uri)
     builder = (
         DeltaTable.createIfNotExists(spark)
         .location(uri)
@@ -37,30 +39,18 @@ def open_table(spark: SparkSession, table: Table, uri: str) -> DeltaTable:
     return builder.execute()
 
 
-def current_version(table: DeltaTable) -> int:
-    """Return the number of the table's newest commit."""
-    row = table.history(1).select("version").first()
-    if row is None:
-        raise AssertionError("a Delta table has at least the commit that made it")
-    return int(row["version"])
-
-
-def table_id(table: DeltaTable) -> str:
-    """Return the identity of the table: another one made in its place has another."""
-    row = table.detail().select("id").first()
-    if row is None:
-        raise AssertionError("a Delta table has an identity")
-    return str(row["id"])
-
-
-def committed_at(table: DeltaTable, version: int) -> datetime:
-    """Return when a commit was made. Reads the commits since then.
+def committed_at(table: DeltaTable, version: int, *, newest: int) -> datetime:
+    """Return when a commit was made. Reads the commits from then to the newest.
 
     Raises:
         AssertionError: The log no longer has it.
     """
-    since = current_version(table) - version + 1
-    row = table.history(since).where(F.col("version") == version).select(F.unix_micros("timestamp")).first()
+    row = (
+        table.history(newest - version + 1)
+        .where(F.col("version") == version)
+        .select(F.unix_micros("timestamp"))
+        .first()
+    )
     if row is None:
         raise AssertionError(f"the log has no commit {version}")
     return datetime.fromtimestamp(row[0] / 1_000_000, UTC)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -53,6 +53,7 @@ class Snapshot:
         checkpoint: Version of the checkpoint it was read from, -1 without one.
         oldest: Oldest commit whose log file is still there.
         transactions: By application, the newest version that it has committed (`lakehouse.delta.transaction`).
+        table_id: Identity of the table: another one made in its place has another.
     """
 
     version: int
@@ -60,6 +61,7 @@ class Snapshot:
     checkpoint: int = -1
     oldest: int = 0
     transactions: dict[str, int] = field(default_factory=dict)
+    table_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,26 +114,28 @@ def read_snapshot(s3: S3Client, bucket: str, prefix: str, *, version: int | None
             found=f"no commit {missing[0]}",
             do="The log was cleaned up or damaged; ask for a newer version.",
         )
-    files: dict[str, DeltaFile] = {}
-    transactions: dict[str, int] = {}
+    snapshot = Snapshot(newest, {}, checkpoint, min(commits), {})
     for name in parts.get(checkpoint, []):
         body = s3.get_object(Bucket=bucket, Key=f"{prefix}_delta_log/{name}")["Body"].read()
-        for row in pq.read_table(io.BytesIO(body), columns=["add", "txn"]).to_pylist():
-            _apply({name: value for name, value in row.items() if value}, prefix, files, transactions)
+        for row in pq.read_table(io.BytesIO(body), columns=["add", "txn", "metaData"]).to_pylist():
+            snapshot = _apply({name: value for name, value in row.items() if value}, prefix, snapshot)
     for number in range(checkpoint + 1, newest + 1):
         body = s3.get_object(Bucket=bucket, Key=f"{prefix}_delta_log/{commits[number]}")["Body"].read()
         for line in body.splitlines():
-            _apply(json.loads(line), prefix, files, transactions)
-    return Snapshot(newest, files, checkpoint, min(commits), transactions)
+            snapshot = _apply(json.loads(line), prefix, snapshot)
+    return snapshot
 
 
-def _apply(action: dict[str, Any], prefix: str, files: dict[str, DeltaFile], transactions: dict[str, int]) -> None:
+def _apply(action: dict[str, Any], prefix: str, snapshot: Snapshot) -> Snapshot:
     if "add" in action:
-        _add(files, prefix, action["add"])
+        _add(snapshot.files, prefix, action["add"])
     elif "remove" in action:
-        files.pop(prefix + unquote(action["remove"]["path"]), None)
+        snapshot.files.pop(prefix + unquote(action["remove"]["path"]), None)
     elif "txn" in action:
-        transactions[action["txn"]["appId"]] = int(action["txn"]["version"])
+        snapshot.transactions[action["txn"]["appId"]] = int(action["txn"]["version"])
+    elif "metaData" in action:
+        return replace(snapshot, table_id=action["metaData"]["id"])
+    return snapshot
 
 
 def _add(files: dict[str, DeltaFile], prefix: str, add: dict[str, Any]) -> None:

@@ -69,6 +69,11 @@ def _session(folder: Path, jars: Path, options: CloudOptions) -> dict[str, str]:
         "spark.driver.bindAddress": HOST,
         "spark.driver.host": HOST,
         "spark.ui.enabled": "false",
+        # Without a UI nobody looks at what has run, and its plans would fill the heap of a session that lives long.
+        "spark.sql.ui.retainedExecutions": "1",
+        "spark.ui.retainedJobs": "1",
+        "spark.ui.retainedStages": "1",
+        "spark.ui.retainedTasks": "1",
         "spark.ui.showConsoleProgress": "false",
         "spark.local.dir": f"{folder / 'scratch'}",
         "spark.sql.warehouse.dir": f"{folder / 'warehouse'}",

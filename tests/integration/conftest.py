@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 from local_cloud import lifecycle
 from local_cloud.cloud import Cloud
 from local_cloud.options import CloudOptions
-from tests.integration.spark_fixtures import Lab, make_lab, spark_session
+from tests.integration.spark_fixtures import Lab, forget_tables, make_lab, spark_session
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,6 +36,7 @@ def spark(cloud: Cloud) -> Iterator[SparkSession]:
 
 
 @pytest.fixture
-def lab(cloud: Cloud, spark: SparkSession) -> Lab:
-    """Buckets and tables that no other test uses."""
-    return make_lab(cloud, spark)
+def lab(cloud: Cloud, spark: SparkSession) -> Iterator[Lab]:
+    """Buckets and tables that no other test uses; Spark forgets them afterwards."""
+    yield make_lab(cloud, spark)
+    forget_tables(spark)

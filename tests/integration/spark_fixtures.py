@@ -107,6 +107,13 @@ def spark_session(environment: Mapping[str, str]) -> Iterator[SparkSession]:
         os.environ.pop("PYSPARK_GATEWAY_PORT", None)
 
 
+def forget_tables(spark: SparkSession) -> None:
+    """Empty the caches that would hold every Delta table of every test until the heap is full."""
+    jvm: Any = spark._jvm
+    jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    spark.catalog.clearCache()
+
+
 def listen(
     user_id: int,
     track_id: str,
