@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .tools/.ready
+AIRFLOW := .tools/airflow
 SOAK := .listenlake/soak
 
 .DEFAULT_GOAL := help
@@ -14,7 +15,7 @@ help: ## Show this list
 demo: setup ## Run the whole pipeline on this machine and compare what it serves with the truth
 	@$(BIN)/listenlake demo $(ARGS)
 
-test: setup ## Run every test
+test: setup $(AIRFLOW)/.installed ## Run every test
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: .venv/.installed ## Format, lint, types and import rules, in seconds
@@ -44,6 +45,8 @@ lock: .venv/.installed ## Pin the newest allowed versions of everything anew
 		--custom-compile-command 'make lock' requirements/bootstrap.in -o requirements/bootstrap.lock
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url --no-emit-package listenlake \
 		--custom-compile-command 'make lock' --extra dev pyproject.toml -o requirements/dev.lock
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url --no-emit-package listenlake \
+		--custom-compile-command 'make lock' --extra airflow pyproject.toml -o requirements/airflow.lock
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m local_cloud.setup --lock-jars
 
 setup: $(READY)
@@ -70,4 +73,11 @@ setup: $(READY)
 
 $(READY): .venv/.installed requirements/jars.lock infra/package-lock.json
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m local_cloud.setup
+	@touch $@
+
+# Only the tests of the DAG need Airflow. It reads the project from the clone, as it reads the wheel elsewhere.
+$(AIRFLOW)/.installed: .venv/.bootstrapped requirements/airflow.lock
+	@echo "set-up: Airflow, for the tests of its DAG (0.5 GB)" >&2
+	@rm -rf $(AIRFLOW) && $(PYTHON) -m venv --without-pip $(AIRFLOW)
+	@VIRTUAL_ENV=$(AIRFLOW) $(BIN)/uv pip install --quiet --require-hashes -r requirements/airflow.lock
 	@touch $@

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse import settings
+from lakehouse.dag_settings import DagSettings
 from lakehouse.errors import LeaseError, ListenlakeError, SettingsError, SourceError
 
 RECORDS: list[type[settings.Settings]] = [
@@ -19,6 +20,7 @@ RECORDS: list[type[settings.Settings]] = [
     settings.TransformSettings,
     settings.KpiSettings,
     settings.TriggerSettings,
+    DagSettings,
 ]
 PLACES = {"--raw_bucket": "r", "--curated_bucket": "c", "--presentation_bucket": "p"}
 # A value never starts with a dash (argparse would read an option), save for the lone dash that means "none".

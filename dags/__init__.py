@@ -1,0 +1,1 @@
+"""What may drive the pipeline in place of the Lambda: see `music_streaming_pipeline`."""
