@@ -23,7 +23,7 @@ from airflow.providers.amazon.aws.operators.glue import GlueJobOperator
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import DAG, BaseOperator, Context, Param, TriggerRule, task
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from botocore.exceptions import ClientError
 
 from lakehouse import layout
@@ -71,7 +71,7 @@ class GlueJobWhenFree(GlueJobOperator):
         """Start the job; be deferred until its end, or until the next try to start it while Glue refuses.
 
         Raises:
-            AirflowTaskTimeout: The job was not free within `JOB_TIMEOUT`.
+            AirflowException: The job was not free within `JOB_TIMEOUT`.
         """
         try:
             return super().execute(context)
@@ -82,7 +82,7 @@ class GlueJobWhenFree(GlueJobOperator):
 
     def _wait(self, context: Context) -> None:
         if _elapsed(context) >= JOB_TIMEOUT:
-            raise AirflowTaskTimeout(f"expected {self.job_name} to be free within {JOB_TIMEOUT}; found a run alive")
+            raise AirflowException(f"expected {self.job_name} to be free within {JOB_TIMEOUT}; found a run alive")
         self.log.info("another run of %s is alive; waiting for its end", self.job_name)
         self.defer(trigger=TimeDeltaTrigger(LOOK_EVERY), method_name="execute")
 

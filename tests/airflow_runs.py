@@ -68,10 +68,10 @@ class StartedDagRun:
         return DagRun(state, {task: (task_state, tries) for task, task_state, tries in rows}, self.log)
 
     def close(self) -> None:
-        """End it, if it has not ended."""
+        """End it, if it has not ended, and let go of it."""
         if self._process.poll() is None:
             self._process.stop(1.0)
-            self._process.wait(30)
+        self._process.wait(30)
 
 
 class Airflow:
@@ -131,7 +131,7 @@ class Airflow:
             "--conf",
             json.dumps(parameters),
         ]
-        quick = {"look_seconds": "1", "retry_seconds": "1", "task_retries": "1"}
+        quick = {"look_seconds": "2", "retry_seconds": "1", "task_retries": "1"}
         return StartedDagRun(self._start(command, quick | settings, log), self._folder, log)
 
     def run_dag(self, parameters: Mapping[str, Any], *, seconds: float = 120, **settings: str) -> DagRun:
