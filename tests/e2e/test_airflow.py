@@ -113,6 +113,7 @@ def driven(cloud: Cloud, connection: Connection, airflow: Airflow) -> tuple[Trut
     return truth, run
 
 
+@pytest.mark.timeout(900)
 def test_the_dag_and_the_lambda_together_serve_the_truth(connection: Connection, driven: tuple[Truth, DagRun]) -> None:
     truth, run = driven
     pipeline = Pipeline(connection)
