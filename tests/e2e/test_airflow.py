@@ -129,11 +129,12 @@ def test_the_dag_and_the_lambda_together_serve_the_truth(connection: Connection,
     # Waiting for the Lambda's runs has cost no try.
     tasks = ("check_request", "dimension_files", "batches", *BATCH_JOBS, "audit")
     assert run.tasks == dict.fromkeys(tasks, ("success", 1)), run.log[-5000:]
-    for job in BATCH_JOBS:
-        runs = sorted(pipeline.runs(job), key=lambda one: one["StartedOn"])
+    by_job = {job: sorted(pipeline.runs(job), key=lambda one: one["StartedOn"]) for job in BATCH_JOBS}
+    # Of one job alone it may have had no need: what a run of the DAG has merged waits no longer.
+    assert any(OF_LAMBDA in one["Arguments"] for runs in by_job.values() for one in runs), "the Lambda was there too"
+    for runs in by_job.values():
         assert {one["JobRunState"] for one in runs} == {"SUCCEEDED"}
         assert len([one for one in runs if OF_DAG in one["Arguments"]]) == 1
-        assert [one for one in runs if OF_LAMBDA in one["Arguments"]], f"the Lambda has started no {job}"
         assert all(before["CompletedOn"] <= after["StartedOn"] for before, after in pairwise(runs))
 
 
