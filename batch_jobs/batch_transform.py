@@ -31,6 +31,7 @@ from batch_jobs.rejects import replace_rejects
 from lakehouse import layout
 from lakehouse.batches import BY_HAND, Manifest, list_pending, list_transformed
 from lakehouse.delta import commit_metadata, open_table
+from lakehouse.delta_log import version_of
 from lakehouse.jobs import Run, run_job
 from lakehouse.lake_tables import LATEST
 from lakehouse.settings import TransformSettings
@@ -86,7 +87,7 @@ def transform(run: Run[TransformSettings], manifests: list[Manifest], users: Kno
             for manifest in unreadable:
                 quarantine(run.s3, bucket, manifest)
         run.boundaries.passed("rejects_written")
-    version = LATEST.version(run.s3, run.settings)
+    version = version_of(run.s3, LATEST, run.settings)
     _mark(run, manifests, version)
     run.boundaries.passed("marked")
     run.report.facts.update(
@@ -129,7 +130,7 @@ def _let_in(run: Run[TransformSettings], *, waiting: list[Manifest]) -> tuple[Kn
             run.boundaries.passed("reentry_rejects_written")
         counts = total_by_outcome(decision.counts)
         run.report.facts["reentered"] = {name: counts.get(name, 0) for name in (ACCEPTED, DUPLICATE)}
-        run.report.facts["table_version"] = LATEST.snapshot(run.s3, run.settings).version
+        run.report.facts["table_version"] = version_of(run.s3, LATEST, run.settings)
     run.lease.check()
     for known in fresh:
         mark_done(run, known)

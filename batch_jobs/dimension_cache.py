@@ -21,7 +21,7 @@ from batch_jobs.dimensions import Dimension, read_songs, read_users
 from batch_jobs.rejects import replace_malformed_rows
 from lakehouse import lake_tables, layout
 from lakehouse.delta import commit_metadata, read_version
-from lakehouse.delta_log import newest_commit
+from lakehouse.delta_log import newest_commit, version_of
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import LakeTable
 from lakehouse.settings import TransformSettings
@@ -89,7 +89,7 @@ def refresh(run: Run[TransformSettings], source: Source) -> Known:
         with commit_metadata(run.spark, job=layout.TRANSFORM_JOB, run_id=run.id, **_stamp(source, found.etag)):
             rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(uri)
         logger.info("dimension read", extra={"dimension": source.name, "etag": found.etag})
-        kept = source.table.version(run.s3, run.settings)
+        kept = version_of(run.s3, source.table, run.settings)
     return Known(source, read_version(run.spark, uri, kept), kept)
 
 

@@ -27,6 +27,7 @@ from batch_jobs.serving import rebuild, serve
 from batch_jobs.validation_metrics import append_metrics
 from lakehouse.control import CONSUMED
 from lakehouse.delta import BEFORE_ANY, open_table
+from lakehouse.delta_log import version_of
 from lakehouse.jobs import Run, run_job
 from lakehouse.lake_tables import LATEST
 from lakehouse.settings import KpiSettings
@@ -47,7 +48,7 @@ def run(run: Run[KpiSettings]) -> None:
     partials = PartialTable(run)
     if run.settings.mode == "incremental":
         open_table(run.spark, CURATED_LISTENS, LATEST.uri(run.settings))
-        _catch_up(run, partials, before=before, until=LATEST.version(run.s3, run.settings))
+        _catch_up(run, partials, before=before, until=version_of(run.s3, LATEST, run.settings))
     elif consumed is None:
         run.report.facts["note"] = "nothing was consumed yet, so there is nothing to compute again"
     else:

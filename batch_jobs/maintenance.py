@@ -15,7 +15,7 @@ from delta.tables import DeltaTable
 
 from lakehouse.batches import list_files
 from lakehouse.delta import commit_metadata, committed_at, vacuum, write_checkpoint
-from lakehouse.delta_log import Snapshot, read_snapshot
+from lakehouse.delta_log import Snapshot, read_snapshot, version_of
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import DATE, LAKE_TABLES, LakeTable
 
@@ -76,7 +76,7 @@ def _vacuum(run: Run[Any], table: LakeTable, delta: DeltaTable) -> int | None:
         progress = run.progress.read(table.reader)
         if progress is None:
             return None
-        newest = table.version(run.s3, run.settings)
+        newest = version_of(run.s3, table, run.settings)
         if progress < newest:
             # Files that the feed still has to give went out of use no earlier than the first commit it has to give.
             unread = datetime.now(UTC) - committed_at(delta, progress + 1, newest=newest) + _HOUR

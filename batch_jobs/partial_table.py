@@ -30,7 +30,7 @@ from lakehouse.delta import (
     read_version,
     transaction,
 )
-from lakehouse.delta_log import read_snapshot
+from lakehouse.delta_log import read_snapshot, snapshot_of, version_of
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import LATEST, PARTIALS
 from lakehouse.settings import KpiSettings
@@ -53,9 +53,8 @@ class PartialTable:
 
     def read(self, dates: list[date]) -> DataFrame:
         """Return the partials of some dates, pinned to the newest version. Grain: the table's."""
-        return read_version(self.run.spark, self.uri, PARTIALS.version(self.run.s3, self.run.settings)).where(
-            on_dates(dates)
-        )
+        version = version_of(self.run.s3, PARTIALS, self.run.settings)
+        return read_version(self.run.spark, self.uri, version).where(on_dates(dates))
 
     def dates(self) -> list[date]:
         """Return the dates that have partials, in order."""
@@ -94,7 +93,7 @@ class PartialTable:
 
     def fence(self) -> tuple[str, int]:
         """Return the Delta transaction of whatever is derived from the newest partials."""
-        snapshot = PARTIALS.snapshot(self.run.s3, self.run.settings)
+        snapshot = snapshot_of(self.run.s3, PARTIALS, self.run.settings)
         return f"{KPI_PARTIALS.name}:{snapshot.table_id}", snapshot.version
 
     def _computed(self, listens: DataFrame, dates: list[date]) -> DataFrame:

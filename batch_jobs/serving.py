@@ -21,7 +21,7 @@ from batch_jobs.item_writer import ItemWriter
 from batch_jobs.items import Item, as_changes, latest_changes, to_items
 from batch_jobs.served_progress import Served, ServedProgress
 from lakehouse.delta import BEFORE_ANY, open_table, read_changes, read_version
-from lakehouse.delta_log import Snapshot
+from lakehouse.delta_log import Snapshot, snapshot_of
 from lakehouse.errors import ListenlakeError
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import DAILY_LISTENS, TOP_GENRES, LakeTable
@@ -114,7 +114,7 @@ class _ServedTable:
     def _newest(self) -> Snapshot:
         """Return the table as it is now; it is made where it is not there yet."""
         open_table(self.run.spark, self.table.contract, self.uri)
-        return self.table.snapshot(self.run.s3, self.run.settings)
+        return snapshot_of(self.run.s3, self.table, self.run.settings)
 
     @property
     def uri(self) -> str:

@@ -9,7 +9,7 @@ import io
 import json
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote
 
 import pyarrow.parquet as pq
@@ -19,6 +19,11 @@ from lakehouse.errors import ListenlakeError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+    from lakehouse.lake_tables import LakeTable
+    from lakehouse.settings import Places
+
+T = TypeVar("T")
 
 _COMMIT: Final = re.compile(r"(\d{20})\.json")
 _CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint(\.\d{10}\.\d{10})?\.parquet")
@@ -89,6 +94,22 @@ def newest_commit(s3: S3Client, bucket: str, prefix: str) -> Commit | None:
     return Commit(
         int(max(commits).removesuffix(".json")), json.loads(told[0].get("userMetadata") or "{}") if told else {}
     )
+
+
+def version_of(s3: S3Client, table: LakeTable, places: Places) -> int:
+    """Return the newest version of a table that is there, by its log and without Spark."""
+    return _there(newest_commit(s3, table.bucket(places), table.prefix), table, places).version
+
+
+def snapshot_of(s3: S3Client, table: LakeTable, places: Places) -> Snapshot:
+    """Return a table that is there as it is now, by its log and without Spark."""
+    return _there(read_snapshot(s3, table.bucket(places), table.prefix), table, places)
+
+
+def _there(found: T | None, table: LakeTable, places: Places) -> T:
+    if found is None:
+        raise AssertionError(f"{table.uri(places)} is made before it is asked for")
+    return found
 
 
 def read_snapshot(s3: S3Client, bucket: str, prefix: str, *, version: int | None = None) -> Snapshot | None:

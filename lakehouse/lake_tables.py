@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from lakehouse import layout, tables
 from lakehouse.control import CONSUMED, dimension_name, served_name
-from lakehouse.delta_log import newest_commit, read_snapshot
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-    from lakehouse.delta_log import Snapshot
     from lakehouse.settings import Places
     from lakehouse.tables import Table
-
-T = TypeVar("T")
 
 DATE: Final = "listen_date"
 
@@ -58,19 +52,6 @@ class LakeTable:
     def uri(self, places: Places) -> str:
         """Return where Spark finds it."""
         return layout.uri(self.bucket(places), self.prefix)
-
-    def version(self, s3: S3Client, places: Places) -> int:
-        """Return the newest version of a table that is there, by its log and without Spark."""
-        return self._there(newest_commit(s3, self.bucket(places), self.prefix), places).version
-
-    def snapshot(self, s3: S3Client, places: Places) -> Snapshot:
-        """Return a table that is there as it is now, by its log and without Spark."""
-        return self._there(read_snapshot(s3, self.bucket(places), self.prefix), places)
-
-    def _there(self, found: T | None, places: Places) -> T:
-        if found is None:
-            raise AssertionError(f"{self.uri(places)} is made before it is asked for")
-        return found
 
 
 LATEST: Final = LakeTable(

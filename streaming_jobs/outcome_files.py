@@ -46,6 +46,8 @@ TOO_LITTLE_BYTES: Final = 1024 * 1024
 """Less payload than this is handed to the driver, where it has room for as much from a hundred tasks."""
 _HANDED_DDL: Final = "part STRING, judged BINARY"
 _HANDED: Final = pa.schema([("part", pa.string()), ("judged", pa.binary())])
+_PLACE: Final = ("stream", "shard_id", "sequence_number", "line", "arrived_at", "event_id")
+_fingerprint: Final = lru_cache(1_000)(fingerprint_of)
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,6 @@ class OutcomeFiles:
             ).to_json()
             for reason, message, data, stream, shard, number, line, arrived_at, event_id in zip(*columns, strict=True)
         )
-
-
-_PLACE: Final = ("stream", "shard_id", "sequence_number", "line", "arrived_at", "event_id")
-_fingerprint: Final = lru_cache(1_000)(fingerprint_of)
 
 
 @dataclass(frozen=True, kw_only=True)
