@@ -247,7 +247,8 @@ def judge_time(text: str) -> str:
     moment += timedelta(microseconds=int((fraction or "")[:6].ljust(6, "0")))
     if zone and zone != "Z":
         ahead = timedelta(hours=int(zone[1:3]), minutes=int(zone[4:6]))
-        if moment.year > 1:
+        # Beyond these Python has no date; either way the time is an impossible one.
+        if 1 < moment.year < 9999:
             moment -= ahead if zone[0] == "+" else -ahead
     impossible = moment < datetime(2000, 1, 1, tzinfo=UTC) or moment > ARRIVED + timedelta(hours=24)
     return "impossible_time" if impossible else "accepted"

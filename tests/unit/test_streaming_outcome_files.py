@@ -77,9 +77,10 @@ def test_a_kind_of_outcome_has_a_file_and_the_account_names_each_reason(s3: S3Cl
 
 
 def test_late_and_future_events_are_counted(s3: S3Client, files: OutcomeFiles) -> None:
-    payloads = (good(listen_time="2024-06-01T00:00:00Z"), good(listen_time="2024-06-25T19:00:00Z"), good())
+    late = [good(listen_time=f"2024-06-0{day}T00:00:00Z") for day in (1, 2)]
+    payloads = (*late, good(listen_time="2024-06-25T19:00:00Z"), good())
     part = files.write(s3, pa.Table.from_batches(judged(*payloads)))
-    assert [(content.rows, content.late, content.future) for content in part.contents.values()] == [(3, 1, 1)]
+    assert [(content.rows, content.late, content.future) for content in part.contents.values()] == [(4, 2, 1)]
 
 
 def test_a_kind_that_there_is_not_has_no_file(s3: S3Client, files: OutcomeFiles) -> None:
