@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from benchmarks.batch_kpis import measure_kpis
@@ -17,8 +14,7 @@ from benchmarks.generating import measure_generating
 from benchmarks.ingesting import measure_ingesting
 from benchmarks.merging import measure_merging
 from benchmarks.parsing import measure_parsing
-
-Measure = Callable[[], dict[str, float]]
+from benchmarks.processes import Measure, measured
 
 
 def benchmarks(listens: int) -> dict[str, tuple[Measure, ...]]:
@@ -43,9 +39,7 @@ def main() -> None:
     figures: dict[str, float] = {}
     for name in [chosen.name] if chosen.name else sorted(known):
         for measure in known[name]:
-            # A process each: a JVM keeps the configuration that it began with.
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-                figures |= process.submit(measure).result()
+            figures |= measured(measure)
     lines = [json.dumps(figures)] if chosen.json else [f"{name:40} {value:,.2f}" for name, value in figures.items()]
     sys.stdout.write("\n".join(lines) + "\n")
 

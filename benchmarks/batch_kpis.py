@@ -19,7 +19,7 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from batch_jobs import kpi_transformation
-from benchmarks.sessions import session_on_cloud
+from benchmarks.sessions import session_on_cloud, told
 from lakehouse import layout
 from lakehouse.delta import open_table
 from lakehouse.delta_log import read_snapshot
@@ -83,7 +83,8 @@ class _Bench:
         with leased_run(settings, run_id="bench", session=lambda: self.spark, **clients) as run:
             kpi_transformation.run(run)
         self.facts = run.report.facts
-        return time.monotonic() - began
+        phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in run.report.seconds.items())
+        return told(f"KPIs, {mode} ({phases})", began)
 
     def incremental(self, day: date, listens: int) -> float:
         """Return the median seconds of runs that each find new listens of one date."""
@@ -151,7 +152,7 @@ def _duckdb(cloud: Cloud, folder: Path) -> float:
         def once() -> float:
             began = time.monotonic()
             connection.execute(KPIS, [files]).fetchall()
-            return time.monotonic() - began
+            return told("KPIs by DuckDB", began)
 
         once()
         return _median(once)

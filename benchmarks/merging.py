@@ -1,7 +1,7 @@
 """What the MERGE costs: against a plain append of the same rows, and as the day or the history grows.
 
-Delta tables on the local disk, `local[2]`. A day is written in slices of time, as a stream writes it. What is timed of
-a merge into it is all that the job does with a tenth of a day of new deliveries: finding what they reach over, telling
+Delta tables on the local disk, `local[2]`. A day lies in files that follow each other in time. What is timed of a
+merge into it is all that the job does with a tenth of a day of new deliveries: finding what they reach over, telling
 duplicates apart, the MERGE. They are the next slice of the day (`merge_growth_day_x10`), or lie anywhere on it, so that
 no file of the day can be passed over (`merge_growth_scattered_day_x10`).
 """
@@ -18,10 +18,10 @@ from typing import Final
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from batch_jobs.enrichment import curated_listens
+from batch_jobs.enrichment import curated_listens, with_dimensions
 from batch_jobs.merging import merge_new
 from batch_jobs.outcomes import decided
-from benchmarks.sessions import session_without_cloud
+from benchmarks.sessions import session_without_cloud, told
 from lakehouse.delta import open_table
 from lakehouse.jobs import Report
 from lakehouse.tables import CURATED_LISTENS, KNOWN_SONGS, KNOWN_USERS
@@ -62,20 +62,24 @@ class _Bench:
         latest = open_table(self.spark, CURATED_LISTENS, str(self.folder / table))
         with decided(deliveries, users=self.users, songs=self.songs, latest=latest.toDF(), report=Report()) as decision:
             merge_new(latest, curated_listens(decision.outcomes), decision.spans)
-        seconds = time.monotonic() - began
+        seconds = told(f"merge into {table}", began)
         [row] = latest.history(1).select("operationMetrics").collect()
         self.rewritten += int(row["operationMetrics"]["numTargetFilesRemoved"])
         return seconds
 
     def fill(self, table: str, day: date, rows: int) -> None:
-        """Write a day in slices of time."""
-        for number in range(SLICES):
-            # The last hundredth of the day is left to what comes.
-            slice_ = self.deliveries(
-                day, rows // SLICES, begin=0.99 * number / SLICES, end=0.99 * (number + 1) / SLICES
-            )
-            self.merge(table, slice_)
-            slice_.unpersist()
+        """Write a day in files that follow each other in time, as a stream's merges leave them."""
+        uri = str(self.folder / table)
+        open_table(self.spark, CURATED_LISTENS, uri)
+        numbers = self.spark.range(self.made, self.made + rows, 1, 2)
+        self.made += rows
+        began = time.monotonic()
+        # The last hundredth of the day is left to what comes.
+        deliveries = numbers.select(*_delivery(day, 0.0, 0.99))
+        listens = with_dimensions(deliveries, users=self.users, songs=self.songs).select(*CURATED_LISTENS.columns)
+        in_slices = listens.repartitionByRange(SLICES, "listen_time")
+        in_slices.write.format("delta").mode("append").save(uri)
+        told(f"{rows:,} listens of {day} put into {table}", began)
 
     def median_merge(self, table: str, day: date, *, begin: float = 0.0) -> float:
         """Return the median seconds of merges of `new` deliveries."""
@@ -113,11 +117,11 @@ def _into_an_empty_day(bench: _Bench, rows: int) -> dict[str, float]:
             open_table(bench.spark, CURATED_LISTENS, uri)
             began = time.monotonic()
             listens.write.format("delta").mode("append").save(uri)
-            appended.append(time.monotonic() - began)
+            appended.append(told("append to an empty table", began))
             latest = open_table(bench.spark, CURATED_LISTENS, str(bench.folder / f"merged-{number}"))
             began = time.monotonic()
             merge_new(latest, listens, decision.spans)
-            merged.append(time.monotonic() - began)
+            merged.append(told("merge into an empty table", began))
         listens.unpersist()
     return {
         "merge_rows_per_s": round(rows / median(merged), 1),

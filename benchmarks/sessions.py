@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,13 @@ from local_cloud.options import CloudOptions
 from local_cloud.spark_conf import write_spark_conf
 from local_cloud.state import PROJECT
 from local_cloud.toolchain import Toolchain
+
+
+def told(what: str, began: float) -> float:
+    """Tell on stderr what took how long, so that a long benchmark is seen to go on; return the seconds."""
+    seconds = time.monotonic() - began
+    sys.stderr.write(f"{what}: {seconds:.2f} s\n")
+    return seconds
 
 
 @contextmanager
