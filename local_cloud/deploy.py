@@ -44,16 +44,22 @@ class Deployment:
 
     def bootstrap(self) -> None:
         """Create what the CDK itself needs: the bucket of assets and its roles."""
-        self._run("bootstrap", f"aws://{ACCOUNT}/{REGION}")
+        self.run("bootstrap", f"aws://{ACCOUNT}/{REGION}")
 
     def deploy(self, assembly: Path) -> None:
-        """Create every stack of the assembly."""
-        self._run("deploy", "--app", str(assembly), "--all", "--require-approval", "never", "--progress", "events")
+        """Create or update every stack of the assembly."""
+        self.run("deploy", "--app", str(assembly), "--all", "--require-approval", "never", "--progress", "events")
 
-    def _run(self, verb: str, *arguments: str) -> None:
+    def run(self, verb: str, *arguments: str) -> str:
+        """Run one command of the CDK and return what it printed.
+
+        Raises:
+            DeployError: It ended with another exit code than 0.
+        """
         folder = self.state.folder / "cdk"
         folder.mkdir(parents=True, exist_ok=True)
         log = self.state.logs / f"cdk-{verb}.log"
+        printed = log.stat().st_size if log.exists() else 0
         process = start_guarded(
             cdk_command(self.tools, verb, *arguments),
             environment=self._environment(folder),
@@ -72,6 +78,7 @@ class Deployment:
                 found=f"exit code {code}:\n{_tail(log)}",
                 do=f"The whole output is in {log}.",
             )
+        return log.read_bytes()[printed:].decode(errors="replace")
 
     def _environment(self, folder: Path) -> dict[str, str]:
         return {

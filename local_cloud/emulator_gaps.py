@@ -59,6 +59,16 @@ GAPS: Final = (
         (("AWS::Glue::Job", "ExecutionProperty"), ("AWS::Glue::Job", "MaintenanceWindow")),
     ),
     EmulatorGap(
+        "another number of shards in a later deployment is not applied",
+        "the stream keeps those that it was made with",
+        (("AWS::Kinesis::Stream", "ShardCount"),),
+    ),
+    EmulatorGap(
+        "a bucket that still holds objects is deleted with its stack",
+        "AWS refuses that, and its owner empties it first",
+        (("AWS::S3::Bucket", "DeletionPolicy"),),
+    ),
+    EmulatorGap(
         "tags of buckets and tables are not kept",
         "nobody is billed",
         (("AWS::S3::Bucket", "Tags"), ("AWS::DynamoDB::GlobalTable", "Replicas.Tags")),

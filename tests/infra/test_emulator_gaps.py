@@ -22,7 +22,7 @@ def test_the_template_declares_what_the_emulator_leaves_out(
 ) -> None:
     assert gap.declared
     for kind, path in gap.declared:
-        found = [value["Properties"] for value in resources.values() if value["Type"] == kind]
+        found = [{**value, **value["Properties"]} for value in resources.values() if value["Type"] == kind]
         assert [value for value in found if any(values_of(value, path.split(".")))], (kind, path)
 
 
