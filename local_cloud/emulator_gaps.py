@@ -80,7 +80,7 @@ GAPS: Final = (
     ),
     EmulatorGap(
         "role policies are not evaluated",
-        "the template's statements are tested",
+        "a test evaluates them for each call of a demo",
         (("AWS::IAM::Policy", "PolicyDocument"),),
     ),
 )

@@ -1,4 +1,8 @@
-"""The driver process of a run: its arguments, its code fetched from S3, and what its log says about its end."""
+"""The driver process of a run: its arguments, its code fetched from S3, and what its log says about its end.
+
+A job's calls carry its name as their access key, so whoever sees a call knows in which job's name it is made. The
+emulator takes any key.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -41,12 +45,12 @@ def command_line(script: Path, arguments: Mapping[str, str]) -> list[str]:
     return [sys.executable, str(script), *words]
 
 
-def submit_arguments(arguments: Mapping[str, str]) -> str:
-    """Return what `--conf A=B --conf C=D` of the job means to the Spark session that the script builds."""
-    confs = arguments.get("--conf", "")
-    if not confs:
-        return "pyspark-shell"
-    return " ".join(shlex.quote(word) for word in ["--conf", *shlex.split(confs), "pyspark-shell"])
+def submit_arguments(arguments: Mapping[str, str], *, access_key: str) -> str:
+    """Return what the Spark session that the script builds is told: `--conf A=B --conf C=D` of the job, and its key."""
+    words = ["--conf", f"spark.hadoop.fs.s3a.access.key={access_key}"]
+    if confs := arguments.get("--conf", ""):
+        words += ["--conf", *shlex.split(confs)]
+    return " ".join(shlex.quote(word) for word in [*words, "pyspark-shell"])
 
 
 def last_error(log: Path, exit_code: int) -> str:
@@ -86,13 +90,13 @@ class DriverLauncher:
     """Starts drivers.
 
     Attributes:
-        s3: Where scripts and wheels lie.
+        s3: Makes the client that fetches script and wheels, by its access key.
         runs: Folder of all runs.
         state: Folder of the cloud.
         environment: What every driver gets.
     """
 
-    s3: S3Client
+    s3: Callable[[str], S3Client]
     runs: Path
     state: Path
     environment: Mapping[str, str]
@@ -102,15 +106,17 @@ class DriverLauncher:
         folder = self.runs / run.id
         folder.mkdir(parents=True, exist_ok=True)
         arguments = merge_arguments(definition, run)
-        script = self._fetch(definition["Command"]["ScriptLocation"], folder)
+        s3 = self.s3(run.job_name)
+        script = _fetch(s3, definition["Command"]["ScriptLocation"], folder)
         wheels = [
-            self._fetch(address, folder) for address in arguments.get("--extra-py-files", "").split(",") if address
+            _fetch(s3, address, folder) for address in arguments.get("--extra-py-files", "").split(",") if address
         ]
         environment = {
             **self.environment,
+            "AWS_ACCESS_KEY_ID": run.job_name,
             "PYTHONPATH": ":".join(str(wheel) for wheel in wheels),
             "PYTHONUNBUFFERED": "1",
-            "PYSPARK_SUBMIT_ARGS": submit_arguments(arguments),
+            "PYSPARK_SUBMIT_ARGS": submit_arguments(arguments, access_key=run.job_name),
         }
         return start_guarded(
             command_line(script, arguments),
@@ -120,8 +126,9 @@ class DriverLauncher:
             cwd=folder,
         )
 
-    def _fetch(self, address: str, folder: Path) -> Path:
-        place = urlparse(address)
-        target = folder / Path(place.path).name
-        self.s3.download_file(place.netloc, place.path.lstrip("/"), str(target))
-        return target
+
+def _fetch(s3: S3Client, address: str, folder: Path) -> Path:
+    place = urlparse(address)
+    target = folder / Path(place.path).name
+    s3.download_file(place.netloc, place.path.lstrip("/"), str(target))
+    return target

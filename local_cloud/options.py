@@ -21,6 +21,8 @@ class CloudOptions:
         spark_master: Where Spark runs the jobs.
         driver_memory: Heap of each job's JVM.
         stop_grace_seconds: Time that a job has to finish its work after it was asked to stop.
+        proxy: URL at which jobs and the Lambda reach AWS, of somebody who stands between to spoil or to judge their
+            calls; empty for the emulator itself.
     """
 
     prefix: str = "local"
@@ -28,6 +30,7 @@ class CloudOptions:
     spark_master: str = "local[2]"
     driver_memory: str = "1g"
     stop_grace_seconds: float = 30.0
+    proxy: str = ""
 
     def to_json(self) -> str:
         """Return the options as JSON."""

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from lakehouse import log
 from local_cloud import emulator, spark_conf
@@ -32,6 +32,9 @@ from local_cloud.options import HOST, CloudOptions
 from local_cloud.processes import GuardedProcess, ProcessMark, start_guarded
 from local_cloud.state import PROJECT, CloudRecord, State
 from local_cloud.toolchain import Toolchain
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +85,8 @@ class Supervisor:
             host_environment(),
             self._state,
             port=self._port,
-            endpoint=self._endpoint,
-            glue_endpoint=self._glue.url,
+            endpoint=self._options.proxy or self._endpoint,
+            glue_endpoint=self._options.proxy or self._glue.url,
         )
         self._emulator = start_guarded(
             [sys.executable, "-m", "local_cloud.emulator"],
@@ -104,20 +107,21 @@ class Supervisor:
         return self._emulator
 
     def _serve_glue(self) -> None:
+        reached = self._options.proxy or self._endpoint
         environment = {
             **base_environment(host_environment()),
             **aws_environment(
-                endpoint=self._endpoint, glue_endpoint=self._glue.url, configuration=self._state.aws_configuration
+                endpoint=reached,
+                glue_endpoint=self._options.proxy or self._glue.url,
+                configuration=self._state.aws_configuration,
             ),
             **spark_environment(self._state, self._tools),
             "TMPDIR": str(self._state.spark / "scratch"),
         }
-        spark_conf.write_spark_conf(
-            self._state.spark, endpoint=self._endpoint, jars=self._tools.jars, options=self._options
-        )
+        spark_conf.write_spark_conf(self._state.spark, endpoint=reached, jars=self._tools.jars, options=self._options)
         self._runner = GlueRunner(
             launcher=DriverLauncher(
-                s3=make_client("s3", self._endpoint),
+                s3=lambda key: cast("S3Client", make_client("s3", reached, access_key=key)),
                 runs=self._state.runs,
                 state=self._state.folder,
                 environment=environment,

@@ -131,7 +131,7 @@ class Ingestion:
 def spoiled(cloud: Cloud, log: Path) -> Iterator[tuple[Ingestion, list[Faults]]]:
     """Ingestion whose every read and write of Kinesis and S3 goes through faults."""
     reads = Faults(
-        lambda headers: headers.get("X-Amz-Target", "").endswith(".GetRecords"),
+        lambda call: call.target.endswith(".GetRecords"),
         {THROTTLE: 0.05, TIMEOUT: 0.05},
         random.Random(1),
     )

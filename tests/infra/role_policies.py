@@ -5,21 +5,23 @@ Only what these policies use is known; anything else is an error and never a gue
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
-PSEUDO = {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": ACCOUNT}
 # By a property that names the resource, or else by its logical id.
 ARNS = {
-    "AWS::DynamoDB::GlobalTable": f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{{TableName}}",
-    "AWS::Kinesis::Stream": f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{{Name}}",
-    "AWS::KMS::Key": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{{id}}",
-    "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{id}}",
+    "AWS::DynamoDB::GlobalTable": "arn:aws:dynamodb:{region}:{account}:table/{TableName}",
+    "AWS::Kinesis::Stream": "arn:aws:kinesis:{region}:{account}:stream/{Name}",
+    "AWS::KMS::Key": "arn:aws:kms:{region}:{account}:key/{id}",
+    "AWS::Logs::LogGroup": "arn:aws:logs:{region}:{account}:log-group:{id}",
     "AWS::S3::Bucket": "arn:aws:s3:::{BucketName}",
-    "AWS::SQS::Queue": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{{id}}",
+    "AWS::SQS::Queue": "arn:aws:sqs:{region}:{account}:{id}",
 }
+# The roles, by how their logical ids begin.
+INGEST, TRANSFORM, KPI, TRIGGER = "JobsIngestRole", "JobsTransformRole", "JobsKpiRole", "TriggerRole"
+ROLES = (INGEST, TRANSFORM, KPI, TRIGGER)
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,31 @@ class Request:
 
 @dataclass(frozen=True)
 class Policies:
-    """The statements of each role of some templates."""
+    """The statements of each role of some templates, placed in an account and a region."""
 
     templates: Mapping[str, Mapping[str, Any]]
+    account: str = ACCOUNT
+    region: str = REGION
 
     def allows(self, role: str, request: Request) -> bool:
         """Tell whether the role whose logical id begins with `role` may make the request."""
         matching = [statement for statement in self.statements(role) if self._matches(statement, request)]
         return bool(matching) and all(statement["Effect"] == "Allow" for statement in matching)
+
+    def uncalled(self, role: str, requests: Iterable[Request]) -> list[tuple[str, str]]:
+        """Return each action of each statement, with its first resource, without which every request is allowed."""
+        called = list(requests)
+        statements = self.statements(role)
+        found = []
+        for number, statement in enumerate(statements):
+            others = statements[:number] + statements[number + 1 :]
+            alone = [one for one in called if not any(self._matches(other, one) for other in others)]
+            found += [
+                (action, self.text(_listed(statement["Resource"])[0]))
+                for action in _listed(statement["Action"])
+                if not any(self._matches({**statement, "Action": action}, one) for one in alone)
+            ]
+        return found
 
     def statements(self, role: str) -> list[dict[str, Any]]:
         """Return the role's statements."""
@@ -77,12 +96,12 @@ class Policies:
         match value:
             case str():
                 return value
-            case {"Ref": name} if name in PSEUDO:
-                return PSEUDO[name]
+            case {"Ref": name} if name in self._pseudo:
+                return self._pseudo[name]
             case {"Fn::Join": [separator, parts]}:
                 return str(separator).join(self.text(part) for part in parts)
             case {"Fn::Sub": template}:
-                return re.sub(r"\$\{(.*?)\}", lambda found: PSEUDO[found[1]], template)
+                return re.sub(r"\$\{(.*?)\}", lambda found: self._pseudo[found[1]], template)
             case {"Fn::ImportValue": name}:
                 stack, _, output = name.partition(":")
                 return self.text(self.templates[stack]["Outputs"][output]["Value"])
@@ -92,7 +111,12 @@ class Policies:
 
     def _arn(self, name: str) -> str:
         (resource,) = (t["Resources"][name] for t in self.templates.values() if name in t["Resources"])
-        return ARNS[resource["Type"]].format(**{"id": name, **resource.get("Properties", {})})
+        placed = {"account": self.account, "region": self.region, "id": name, **resource.get("Properties", {})}
+        return ARNS[resource["Type"]].format(**placed)
+
+    @property
+    def _pseudo(self) -> dict[str, str]:
+        return {"AWS::Partition": "aws", "AWS::Region": self.region, "AWS::AccountId": self.account}
 
 
 def _conditions(condition: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, Any]]:

@@ -1,18 +1,20 @@
-"""What each role needs it may do, what it must not it may not, and nothing is granted that no call uses."""
+"""What a role must not do it may not, and AWS may do in its name what it has to.
 
-import copy
+That each may do what its code calls, and that nothing is granted which no call uses, is shown by a run of the pipeline
+under these policies: `tests/e2e/test_role_policies.py`.
+"""
+
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from tests.infra.role_policies import ACCOUNT, REGION, Policies, Request
+from lakehouse.settings import Places
+from tests.infra.calls_of_aws import in_their_name, key
+from tests.infra.role_policies import ACCOUNT, INGEST, KPI, REGION, ROLES, TRANSFORM, TRIGGER, Policies, Request
 
-INGEST, TRANSFORM, KPI, TRIGGER = "JobsIngestRole", "JobsTransformRole", "JobsKpiRole", "TriggerRole"
-ROLES = (INGEST, TRANSFORM, KPI, TRIGGER)
 RAW, CURATED, PRESENTATION = "acme-lab3-raw", "acme-lab3-curated", "acme-lab3-presentation-data"
-CONTROL, DAILY, CHARTS = "listenlake_control", "daily_listens_by_genre", "top_genres_by_date"
-READ = ("GetObject",)
+CONTROL, DAILY = "listenlake_control", "daily_listens_by_genre"
 OWN = ("GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload")
 
 
@@ -35,75 +37,6 @@ def stream(*actions: str) -> list[Request]:
 
 def job(name: str, *actions: str) -> list[Request]:
     return [Request(f"glue:{action}", f"arn:aws:glue:{REGION}:{ACCOUNT}:job/{name}") for action in actions]
-
-
-def key(policies: Policies, service: str, *actions: str) -> list[Request]:
-    """Calls of KMS that a service makes in the role's name; with no service, the role's own."""
-    (name,) = (
-        name
-        for template in policies.templates.values()
-        for name, resource in template["Resources"].items()
-        if resource["Type"] == "AWS::KMS::Key"
-    )
-    context = {"kms:ViaService": f"{service}.{REGION}.amazonaws.com"} if service else {}
-    return [Request(f"kms:{action}", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{name}", context) for action in actions]
-
-
-def glue_writes() -> list[Request]:
-    """What Glue calls in the name of a job's role; log groups as its documentation names them."""
-    group = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws-glue/jobs/output:log-stream:jr_1"
-    logs = ("CreateLogGroup", "CreateLogStream", "PutLogEvents", "AssociateKmsKey")
-    figures = Request("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Glue"})
-    return [*(Request(f"logs:{action}", group) for action in logs), figures]
-
-
-def needed(policies: Policies) -> dict[str, list[Request]]:
-    """The calls that the code makes, read from it and from the documentation of S3A and of Glue."""
-    lease = items(CONTROL, "GetItem", "PutItem", "UpdateItem", "DeleteItem")
-    writes = [*key(policies, "s3", "Decrypt", "GenerateDataKey"), *glue_writes()]
-    return {
-        INGEST: [
-            *stream("DescribeStreamSummary", "ListShards", "GetShardIterator", "GetRecords"),
-            *key(policies, "kinesis", "Decrypt"),
-            *objects(RAW, "streams", READ),
-            *objects(RAW, "archives", READ),
-            *objects(RAW, "processed-streams", OWN),
-            *objects(RAW, "bad-records", OWN),
-            *objects(RAW, "checkpoints/ingest_listens", OWN),
-            *lease,
-            *writes,
-        ],
-        TRANSFORM: [
-            *objects(RAW, "users", READ),
-            *objects(RAW, "songs", READ),
-            *objects(RAW, "processed-streams", OWN),
-            *objects(RAW, "archives", OWN),
-            *objects(RAW, "bad-records", OWN),
-            *objects(CURATED, "transformed-data/latest", OWN),
-            *objects(CURATED, "dimensions/users", OWN),
-            *objects(CURATED, "dimensions/songs", OWN),
-            *lease,
-            *writes,
-        ],
-        KPI: [
-            *objects(CURATED, "transformed-data/latest", READ),
-            *objects(CURATED, "transformed-data/archive", OWN),
-            *objects(CURATED, "transformed-data/partials", OWN),
-            *objects(PRESENTATION, "daily_listens", OWN),
-            *objects(PRESENTATION, "top_genres", OWN),
-            *objects(PRESENTATION, "logs", OWN),
-            *items(DAILY, "PutItem", "Scan"),
-            *items(CHARTS, "PutItem", "Scan"),
-            *lease,
-            *writes,
-        ],
-        TRIGGER: [
-            *job("batch_transform", "StartJobRun", "GetJobRun", "GetJobRuns"),
-            *job("kpi_transformation", "StartJobRun", "GetJobRun", "GetJobRuns"),
-            Request("s3:ListBucket", f"arn:aws:s3:::{RAW}", {"s3:prefix": "processed-streams/"}),
-            *items(CONTROL, "GetItem", "UpdateItem"),
-        ],
-    }
 
 
 def forbidden(policies: Policies) -> dict[str, list[Request]]:
@@ -176,73 +109,19 @@ def policies(templates: dict[str, dict[str, Any]]) -> Policies:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_may_do_what_its_code_does(policies: Policies, role: str) -> None:
-    assert [request for request in needed(policies)[role] if not policies.allows(role, request)] == []
+def test_aws_may_do_in_a_roles_name_what_it_has_to(policies: Policies, role: str) -> None:
+    needed = in_their_name(policies, Places.with_prefix("acme"))[role]
+    assert [request for request in needed if not policies.allows(role, request)] == []
+
+
+def test_a_grant_without_a_call_is_named(policies: Policies) -> None:
+    """With only what AWS calls in its name, all is left that the function itself calls."""
+    found = policies.uncalled(TRIGGER, in_their_name(policies, Places.with_prefix("acme"))[TRIGGER])
+    of_the_table = {"dynamodb:GetItem", "dynamodb:UpdateItem"}
+    of_the_jobs = {"glue:GetJobRun", "glue:GetJobRuns", "glue:StartJobRun"}
+    assert {action for action, _ in found} == {*of_the_table, *of_the_jobs, "s3:ListBucket"}
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_may_not_do_what_it_must_not(policies: Policies, role: str) -> None:
     assert [request for request in forbidden(policies)[role] if policies.allows(role, request)] == []
-
-
-# Granted without a call of the code: why.
-UNCALLED = {
-    INGEST: {"s3:GetObject": "Glue fetches the script and the wheel in the role's name."},
-    TRANSFORM: {"s3:GetObject": "Glue fetches the script and the wheel in the role's name."},
-    KPI: {"s3:GetObject": "Glue fetches the script and the wheel in the role's name."},
-    TRIGGER: {
-        "logs:CreateLogStream": "Lambda writes the function's log in the role's name.",
-        "logs:PutLogEvents": "Lambda writes the function's log in the role's name.",
-        "sqs:ReceiveMessage": "Lambda reads the queue in the role's name.",
-        "sqs:DeleteMessage": "Lambda reads the queue in the role's name.",
-        "sqs:ChangeMessageVisibility": "Lambda reads the queue in the role's name.",
-        "sqs:GetQueueAttributes": "Lambda reads the queue in the role's name.",
-        "sqs:GetQueueUrl": "Lambda reads the queue in the role's name.",
-    },
-}
-
-
-def with_one_statement(templates: dict[str, dict[str, Any]], role: str, number: int) -> Policies:
-    """Return policies in which the role has one of its statements only."""
-    reduced = copy.deepcopy(templates)
-    seen = 0
-    for template in reduced.values():
-        for resource in template["Resources"].values():
-            if resource["Type"] != "AWS::IAM::Policy" or not resource["Properties"]["Roles"][0]["Ref"].startswith(role):
-                continue
-            document = resource["Properties"]["PolicyDocument"]
-            kept = [s for i, s in enumerate(document["Statement"], start=seen) if i == number]
-            seen += len(document["Statement"])
-            document["Statement"] = kept or [{"Effect": "Allow", "Action": "none:None", "Resource": "none"}]
-    return Policies(reduced)
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_every_action_of_every_statement_is_needed(
-    policies: Policies, templates: dict[str, dict[str, Any]], role: str
-) -> None:
-    unused = []
-    for number, statement in enumerate(policies.statements(role)):
-        alone = with_one_statement(templates, role, number)
-        used = {request.action for request in needed(policies)[role] if alone.allows(role, request)}
-        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-        unused += [(number, action) for action in actions if action not in used and action not in UNCALLED[role]]
-    assert unused == []
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_a_removed_grant_is_noticed(policies: Policies, templates: dict[str, dict[str, Any]], role: str) -> None:
-    for number, statement in enumerate(policies.statements(role)):
-        reduced = copy.deepcopy(templates)
-        (left,) = (
-            resource["Properties"]["PolicyDocument"]["Statement"]
-            for template in reduced.values()
-            for resource in template["Resources"].values()
-            if resource["Type"] == "AWS::IAM::Policy" and resource["Properties"]["Roles"][0]["Ref"].startswith(role)
-        )
-        del left[number]
-        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-        if set(actions) <= UNCALLED[role].keys():
-            continue
-        refused = [request for request in needed(policies)[role] if not Policies(reduced).allows(role, request)]
-        assert refused, statement

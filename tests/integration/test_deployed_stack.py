@@ -1,13 +1,11 @@
 """What the templates name is really there: asked of each service itself, not of CloudFormation."""
 
-import json
 from typing import Any
 
 import pytest
 
-from infra.configuration import PROJECT, Configuration
-from local_cloud.assembly import ENVIRONMENT, fingerprint
 from local_cloud.cloud import Cloud
+from tests.deployed_templates import placed_templates
 from tests.integration.deployed_resources import ASK, PARTS, names
 
 Resources = dict[str, dict[str, Any]]
@@ -16,12 +14,7 @@ Resources = dict[str, dict[str, Any]]
 @pytest.fixture(scope="module")
 def declared(cloud: Cloud) -> dict[str, Resources]:
     """The resources of each stack as they were synthesised."""
-    options = cloud.record.options
-    configuration = Configuration(prefix=options.prefix, environment=ENVIRONMENT, shards=str(options.shards))
-    folder = PROJECT / ".tools" / "assemblies" / fingerprint(PROJECT, configuration)
-    templates = {path.name.split(".")[0]: json.loads(path.read_text()) for path in folder.glob("*.template.json")}
-    assert len(templates) == 2  # without what watches
-    return {stack: template["Resources"] for stack, template in templates.items()}
+    return {stack: template["Resources"] for stack, template in placed_templates(cloud).items()}
 
 
 def test_every_resource_of_the_templates_is_there(cloud: Cloud, declared: dict[str, Resources]) -> None:

@@ -110,14 +110,15 @@ def test_the_script_gets_every_argument() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({}, "pyspark-shell"),
-        ({"--conf": "a=b"}, "--conf a=b pyspark-shell"),
-        ({"--conf": "a=b --conf c=d"}, "--conf a=b --conf c=d pyspark-shell"),
-        ({"--conf": "a='b c'"}, "--conf 'a=b c' pyspark-shell"),
+        ({}, ""),
+        ({"--conf": "a=b"}, "--conf a=b "),
+        ({"--conf": "a=b --conf c=d"}, "--conf a=b --conf c=d "),
+        ({"--conf": "a='b c'"}, "--conf 'a=b c' "),
     ],
 )
 def test_declared_spark_settings_reach_the_session(arguments: dict[str, str], expected: str) -> None:
-    assert submit_arguments(arguments) == expected
+    key = "--conf spark.hadoop.fs.s3a.access.key=batch_transform "
+    assert submit_arguments(arguments, access_key="batch_transform") == f"{key}{expected}pyspark-shell"
 
 
 @pytest.mark.parametrize(
