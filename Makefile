@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .tools/.ready
 AIRFLOW := .tools/airflow
+CHECKOV := .tools/checkov
 SOAK := .listenlake/soak
 
 .DEFAULT_GOAL := help
@@ -15,7 +16,7 @@ help: ## Show this list
 demo: setup ## Run the whole pipeline on this machine and compare what it serves with the truth
 	@$(BIN)/listenlake demo $(ARGS)
 
-test: setup $(AIRFLOW)/.installed ## Run every test
+test: setup $(AIRFLOW)/.installed $(CHECKOV)/.installed ## Run every test
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: .venv/.installed ## Format, lint, types and import rules, in seconds
@@ -47,6 +48,8 @@ lock: .venv/.installed ## Pin the newest allowed versions of everything anew
 		--custom-compile-command 'make lock' --extra dev pyproject.toml -o requirements/dev.lock
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url --no-emit-package listenlake \
 		--custom-compile-command 'make lock' --extra airflow pyproject.toml -o requirements/airflow.lock
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' requirements/checkov.in -o requirements/checkov.lock
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m local_cloud.setup --lock-jars
 
 setup: $(READY)
@@ -80,4 +83,11 @@ $(AIRFLOW)/.installed: .venv/.bootstrapped requirements/airflow.lock
 	@echo "set-up: Airflow, for the tests of its DAG (0.5 GB)" >&2
 	@rm -rf $(AIRFLOW) && $(PYTHON) -m venv --without-pip $(AIRFLOW)
 	@VIRTUAL_ENV=$(AIRFLOW) $(BIN)/uv pip install --quiet --require-hashes -r requirements/airflow.lock
+	@touch $@
+
+# Only the review of the templates needs checkov.
+$(CHECKOV)/.installed: .venv/.bootstrapped requirements/checkov.lock
+	@echo "set-up: checkov, for the review of the templates (0.2 GB)" >&2
+	@rm -rf $(CHECKOV) && $(PYTHON) -m venv --without-pip $(CHECKOV)
+	@VIRTUAL_ENV=$(CHECKOV) $(BIN)/uv pip install --quiet --require-hashes -r requirements/checkov.lock
 	@touch $@

@@ -1,10 +1,13 @@
-"""Findings of cdk-nag that are meant to be so: each is named, with its reason, beside the construct that has it."""
+"""Findings of the reviewers that are meant to be so: each is named, with its reason, beside the construct that has it.
+
+cdk-nag reads the app, checkov the templates.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from aws_cdk import Acknowledgment, Aws, Validations
+from aws_cdk import Acknowledgment, Aws, CfnResource, Validations
 from aws_cdk import aws_iam as iam
 from constructs import IConstruct
 
@@ -12,6 +15,13 @@ from constructs import IConstruct
 def acknowledge(construct: IConstruct, finding: str, reason: str) -> None:
     """Say why `construct` keeps what the rule `AwsSolutions-…` finds."""
     Validations.of(construct).acknowledge(Acknowledgment(id=f"AwsSolutions-{finding}", reason=reason))
+
+
+def acknowledge_checkov(construct: IConstruct, reasons: Mapping[str, str]) -> None:
+    """Say why the resource of `construct` keeps what checkov finds, by the rule's id; once for each construct."""
+    resource = construct.node.default_child
+    assert isinstance(resource, CfnResource)  # noqa: S101 - what the default child of our constructs is
+    resource.add_metadata("checkov", {"skip": [{"id": rule, "comment": reason} for rule, reason in reasons.items()]})
 
 
 def acknowledge_wildcards(role: iam.IRole, statements: Iterable[iam.PolicyStatement], reason: str) -> None:

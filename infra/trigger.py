@@ -13,7 +13,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra import code_assets, grants
-from infra.acknowledgements import acknowledge
+from infra.acknowledgements import acknowledge, acknowledge_checkov
 from infra.environments import TRIGGER_MEMORY_MB
 from infra.hints import Hints
 from lakehouse import layout
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from infra.data_stack import DataStack
 
 STARTED_JOBS: Final = (layout.TRANSFORM_JOB, layout.KPI_JOB)
+BY_SQS: Final = {"CKV_AWS_27": "SQS encrypts it with its own key: it holds names of objects and no listens."}
+UNBOUND_FUNCTION: Final = {
+    "CKV_AWS_115": "The queue starts at most two at once; a reserve would be taken from the rest of the account.",
+    "CKV_AWS_116": "It is called by a queue, which has the queue of dead letters.",
+    "CKV_AWS_117": "It calls nothing but AWS, and there is nothing of ours in a VPC.",
+    "CKV_AWS_173": "Its variables are names of buckets and tables; Lambda encrypts them with its own key.",
+}
 LOG_RETENTION: Final = {30: logs.RetentionDays.ONE_MONTH, 365: logs.RetentionDays.ONE_YEAR}
 FUNCTION_TIMEOUT: Final = Duration.seconds(60)
 
@@ -49,6 +56,8 @@ class Trigger(Construct):
             visibility_timeout=Duration.seconds(6 * FUNCTION_TIMEOUT.to_seconds()),
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=5),
         )
+        for queue in (self.queue, self.dead_letters):
+            acknowledge_checkov(queue, BY_SQS)
         Hints(
             self,
             "Sources",
@@ -59,6 +68,7 @@ class Trigger(Construct):
         )
         self.function = self._function(configuration, data)
         acknowledge(self.function, "L1", "3.13 is the Python of Glue 6.0 too: `lakehouse` runs on one version.")
+        acknowledge_checkov(self.function, UNBOUND_FUNCTION)
         self.function.add_event_source(
             event_sources.SqsEventSource(self.queue, batch_size=10, max_concurrency=2, report_batch_item_failures=True)
         )
