@@ -5,7 +5,7 @@ One item per request, pk=`counter`, sk=the request's name:
 | attribute | what |
 | --- | --- |
 | `requested`, `succeeded`, `failures` | see `lambdas.start_jobs.decisions` |
-| `requested_by` | the last run that asked for it as its follow-up: asking again for the same run counts nothing |
+| `requested_for` | start of the newest run after which it was asked for: for no older one it is asked again |
 | `failed_runs` | ids of the failed runs counted since the last success (a string set) |
 
 Every change is one conditional write, so messages may come twice, late and out of order.
@@ -38,16 +38,22 @@ class Counters:
         ).get("Item", {})
         return Counts(*(int(item.get(name, {"N": "0"})["N"]) for name in ("requested", "succeeded", "failures")))
 
-    def ask(self, request: Request, *, caused_by: str = "") -> None:
-        """Add 1 to `requested`, at most once for the latest `caused_by`; always when that is empty."""
-        if not caused_by:
+    def ask(self, request: Request, *, after: float | None = None) -> None:
+        """Add 1 to `requested`.
+
+        Args:
+            request: What is asked for.
+            after: Start of the ended run that it has to follow, in seconds since the epoch. Who asks after an ended run
+                has asked after all that began before it, so for those nothing is counted any more. None always counts.
+        """
+        if after is None:
             self._update(request, "ADD requested :one", {":one": {"N": "1"}})
             return
         self._update(
             request,
-            "ADD requested :one SET requested_by = :run",
-            {":one": {"N": "1"}, ":run": {"S": caused_by}},
-            only_if="attribute_not_exists(requested_by) OR requested_by <> :run",
+            "ADD requested :one SET requested_for = :start",
+            {":one": {"N": "1"}, ":start": {"N": f"{after:.6f}"}},
+            only_if="attribute_not_exists(requested_for) OR requested_for < :start",
         )
 
     def succeed(self, request: Request, generation: int) -> None:

@@ -14,7 +14,11 @@ difference, not the message, is the truth.
   remembers why; every end of a run and every sweep looks again. The refusal of a second run loses nothing.
 
 What must hold: `succeeded <= requested` (a generation nobody asked for is never recorded); the follow-up job is asked
-for *before* a success is recorded, so a crash in between repeats the question instead of losing it.
+for *before* a success is recorded, so a crash in between repeats the question instead of losing it. A job has one run
+at a time, so whoever asks for the follow-up after an ended run asks for those before it too: a question in the name of
+an older run, by an event that comes late or twice, counts nothing. A sweep asks in the name of the newest run that
+succeeded, in case that nobody heard of its end. Input that is gone while a run is alive settles nothing, since that run
+may yet merge what nobody has asked for; its end looks again.
 
 Failures: a failed run counts once. A new hint starts a request that has failed fewer than `max_failures` times in a
 row, because new data, or a fault that has passed, may be what repairs it; from `max_failures` on the request is parked
@@ -45,7 +49,8 @@ class Plan:
 
     Attributes:
         forgive: Requests whose row of failures ends here (which also unparks them).
-        ask: Requests to count, each with the run that caused it, for which it is counted once (empty: always).
+        ask: Requests to count, each with the start of the run that it has to follow, for which it is counted once
+            (None: always).
         succeeded: A request and the generation now known to be done.
         failed: A request and the generation that failed; counted once per run.
         park: Whether that failure parks the request, however few there were before.
@@ -54,7 +59,7 @@ class Plan:
     """
 
     forgive: tuple[Request, ...] = ()
-    ask: tuple[tuple[Request, str], ...] = ()
+    ask: tuple[tuple[Request, float | None], ...] = ()
     succeeded: tuple[Request, int] | None = None
     failed: tuple[Request, int] | None = None
     park: bool = False
@@ -64,15 +69,15 @@ class Plan:
 
 def plan_ask(request: Request, *, by_operator: bool = False) -> Plan:
     """Count a request and try to start it; an operator's request also unparks it."""
-    return Plan(forgive=(request,) if by_operator else (), ask=((request, ""),), wake=(request,))
+    return Plan(forgive=(request,) if by_operator else (), ask=((request, None),), wake=(request,))
 
 
 def plan_sweep(*, unrequested_input: bool) -> Plan:
     """Try everything outstanding, and ask for batches that wait although nobody has asked for them."""
-    return Plan(ask=((Request.BATCH_TRANSFORM, ""),) if unrequested_input else (), wake=tuple(Request))
+    return Plan(ask=((Request.BATCH_TRANSFORM, None),) if unrequested_input else (), wake=tuple(Request))
 
 
-def plan_end(ended: RunEnded, arguments: Mapping[str, str], error: str = "") -> Plan:
+def plan_end(ended: RunEnded, started: float, arguments: Mapping[str, str], error: str = "") -> Plan:
     """Account for the end of a run, then look again at every request of its job.
 
     The other requests of the job go first, so that a busy one can't starve them. A run that the trigger has not
@@ -81,6 +86,7 @@ def plan_end(ended: RunEnded, arguments: Mapping[str, str], error: str = "") -> 
 
     Args:
         ended: The event.
+        started: When that run began, in seconds since the epoch.
         arguments: The arguments of that run.
         error: Its error message; empty when it has none.
     """
@@ -100,7 +106,7 @@ def plan_end(ended: RunEnded, arguments: Mapping[str, str], error: str = "") -> 
     following = (request.follow_up,) if request.follow_up else ()
     return Plan(
         forgive=(request,) if generation is None else (),
-        ask=tuple((follower, ended.run_id) for follower in following),
+        ask=tuple((follower, started) for follower in following),
         succeeded=(request, generation) if generation is not None else None,
         wake=(*others, request, *following),
     )

@@ -6,7 +6,7 @@ The job's maximum of one concurrent run is the mutex; Glue's run queuing must be
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 ALIVE: Final = frozenset({"STARTING", "RUNNING", "STOPPING", "WAITING"})
 RECENT_RUNS: Final = 50
 """How many runs, newest first, are searched for one that is alive."""
+
+
+class Latest(NamedTuple):
+    """How the runs of a job stand, dry ones left out.
+
+    Attributes:
+        is_alive: Whether one is alive, dry or not.
+        started: When the newest began, in seconds since the epoch; None without any.
+        succeeded: Whether the newest has.
+    """
+
+    is_alive: bool
+    started: float | None
+    succeeded: bool
 
 
 @dataclass(frozen=True)
@@ -43,10 +57,19 @@ class Runs:
             raise
         return started["JobRunId"]
 
-    def read_run(self, job: str, run_id: str) -> tuple[dict[str, str], str]:
-        """Return the arguments with which a run was started, and its error message (empty when it has none)."""
+    def read_run(self, job: str, run_id: str) -> tuple[float, dict[str, str], str]:
+        """Return when a run began (epoch seconds), its arguments, and its error message (empty when it has none)."""
         run = self.client.get_job_run(JobName=job, RunId=run_id)["JobRun"]
-        return dict(run.get("Arguments", {})), run.get("ErrorMessage") or ""
+        return run["StartedOn"].timestamp(), dict(run.get("Arguments", {})), run.get("ErrorMessage") or ""
+
+    def latest(self, job: str) -> Latest:
+        """Return how the runs of `job` stand; Glue lists the newest first."""
+        runs = self.client.get_job_runs(JobName=job, MaxResults=RECENT_RUNS)["JobRuns"]
+        is_alive = any(run["JobRunState"] in ALIVE for run in runs)
+        wet = [run for run in runs if run.get("Arguments", {}).get("--dry_run") != "true"]
+        if not wet:
+            return Latest(is_alive, None, succeeded=False)
+        return Latest(is_alive, wet[0]["StartedOn"].timestamp(), wet[0]["JobRunState"] == "SUCCEEDED")
 
     def is_alive(self, job: str, *, other_than: str) -> bool:
         """Tell whether a run of `job` other than `other_than` is alive, so that its end is still to come."""

@@ -108,6 +108,7 @@ class Trigger:
                     self._insist(woken)
                 return woken
             case Sweep():
+                self._ask_after_unheard_ends()
                 plan = decisions.plan_sweep(unrequested_input=self._has_unrequested_input())
                 woken = self._wake(self._count(plan))
                 for request, result in woken.items():
@@ -126,12 +127,18 @@ class Trigger:
         counts = self.counters.read(Request.BATCH_TRANSFORM)
         return counts.requested <= counts.succeeded and self.has_pending()
 
+    def _ask_after_unheard_ends(self) -> None:
+        """Ask for the follow-up of the newest run that succeeded, which counts nothing if its end was heard."""
+        for request in Request:
+            if request.follow_up and (latest := self.runs.latest(request.job)).succeeded:
+                self.counters.ask(request.follow_up, after=latest.started)
+
     def _count(self, plan: Plan, *, run_id: str = "") -> Plan:
         """Move the counters as planned."""
         for request in plan.forgive:
             self.counters.forgive(request)
-        for request, cause in plan.ask:
-            self.counters.ask(request, caused_by=cause)
+        for request, started in plan.ask:
+            self.counters.ask(request, after=started)
         if plan.succeeded:
             self.counters.succeed(*plan.succeeded)
         if plan.failed:
@@ -152,9 +159,12 @@ class Trigger:
         while waiting:
             request = waiting.popleft()
             verdict, generation = self._decide(request, retry=plan.retry)
-            result = Woken(Verdict.IDLE if verdict is Verdict.SETTLED else verdict)
-            if verdict is Verdict.SETTLED and request.follow_up and request.follow_up not in waiting:
-                waiting.append(request.follow_up)
+            result = Woken(verdict)
+            if verdict is Verdict.SETTLED:
+                is_settled = self._settle(request, generation)
+                result = Woken(Verdict.IDLE if is_settled else BUSY)
+                if is_settled and request.follow_up and request.follow_up not in waiting:
+                    waiting.append(request.follow_up)
             if verdict is Verdict.START:
                 run_id = self.runs.start(request, generation)
                 result = Woken(STARTED, run_id) if run_id else Woken(BUSY)
@@ -170,12 +180,21 @@ class Trigger:
             verdict = decisions.decide_start(
                 request, counts, max_failures=self.max_failures, retry=retry, pending=self.has_pending()
             )
-        if verdict is Verdict.SETTLED:
-            # The end of the run that did it may have been lost, and with it the question for its follow-up.
-            if request.follow_up:
-                self.counters.ask(request.follow_up)
-            self.counters.succeed(request, counts.requested)
         return verdict, counts.requested
+
+    def _settle(self, request: Request, generation: int) -> bool:
+        """Record what somebody has done, and return whether it could be.
+
+        The end of the run that did it may have been lost, and with it the question for its follow-up, which is asked
+        here in the name of the newest run: if that one's end was heard, it counts nothing.
+        """
+        latest = self.runs.latest(request.job)
+        if latest.is_alive:
+            return False
+        if request.follow_up:
+            self.counters.ask(request.follow_up, after=latest.started)
+        self.counters.succeed(request, generation)
+        return True
 
     def _insist(self, woken: dict[Request, Woken], *, ended_run: str = "") -> None:
         """Have the message delivered again if Glue refused a run although none is alive.

@@ -22,7 +22,7 @@ class Item:
     requested: int = 0
     succeeded: int = 0
     failures: int = 0
-    requested_by: str = ""
+    requested_for: float = -1.0
     failed_runs: frozenset[str] = frozenset()
 
 
@@ -50,11 +50,11 @@ class FakeCounters:
         item = self._access(request)
         return Counts(item.requested, item.succeeded, item.failures)
 
-    def ask(self, request: Request, *, caused_by: str = "") -> None:
+    def ask(self, request: Request, *, after: float | None = None) -> None:
         item = self._access(request)
-        if not caused_by or item.requested_by != caused_by:
+        if after is None or item.requested_for < after:
             item.requested += 1
-            item.requested_by = caused_by or item.requested_by
+            item.requested_for = item.requested_for if after is None else after
 
     def succeed(self, request: Request, generation: int) -> None:
         item = self._access(request)

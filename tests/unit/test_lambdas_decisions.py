@@ -121,30 +121,30 @@ def test_whether_a_request_starts(
     ],
 )
 def test_a_run_without_usable_wake_arguments_records_no_generation(arguments: dict[str, str]) -> None:
-    plan = plan_end(RunEnded("batch_transform", "jr_1", Outcome.SUCCEEDED), arguments)
+    plan = plan_end(RunEnded("batch_transform", "jr_1", Outcome.SUCCEEDED), 17.5, arguments)
     assert plan.succeeded is None
     assert plan.forgive == (BATCH,)
-    assert plan.ask == ((KPI, "jr_1"),)
-    assert plan_end(RunEnded("batch_transform", "jr_1", Outcome.FAILED), arguments).failed is None
+    assert plan.ask == ((KPI, 17.5),)
+    assert plan_end(RunEnded("batch_transform", "jr_1", Outcome.FAILED), 17.5, arguments).failed is None
 
 
 def test_a_run_that_its_breaker_has_stopped_parks_its_request() -> None:
     ended_run = RunEnded("batch_transform", "jr_1", Outcome.FAILED)
     arguments = {"--wake_request": "batch_transform", "--wake_generation": "3"}
-    plan = plan_end(ended_run, arguments, "BreakerError: expected at most 20.0% of the input rejected")
+    plan = plan_end(ended_run, 17.5, arguments, "BreakerError: expected at most 20.0% of the input rejected")
     assert (plan.failed, plan.park) == ((BATCH, 3), True)
-    assert not plan_end(ended_run, arguments, "BalanceError: expected 2").park
-    assert plan_end(ended_run, {}, "BreakerError: expected 0").failed is None
+    assert not plan_end(ended_run, 17.5, arguments, "BalanceError: expected 2").park
+    assert plan_end(ended_run, 17.5, {}, "BreakerError: expected 0").failed is None
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_a_dry_run_proves_nothing_and_asks_for_nothing(outcome: Outcome) -> None:
-    plan = plan_end(RunEnded("batch_transform", "jr_1", outcome), {"--dry_run": "true"})
+    plan = plan_end(RunEnded("batch_transform", "jr_1", outcome), 17.5, {"--dry_run": "true"})
     assert plan == Plan(wake=(BATCH,), retry=False)
 
 
 def test_a_recompute_by_hand_forgives_the_recompute_only() -> None:
     ended_run = RunEnded("kpi_transformation", "jr_1", Outcome.SUCCEEDED)
-    assert plan_end(ended_run, {"--mode": "recompute"}).forgive == (RECOMPUTE,)
-    assert plan_end(ended_run, {"--mode": "incremental"}).forgive == (KPI,)
-    assert plan_end(ended_run, {}).forgive == (KPI,)
+    assert plan_end(ended_run, 17.5, {"--mode": "recompute"}).forgive == (RECOMPUTE,)
+    assert plan_end(ended_run, 17.5, {"--mode": "incremental"}).forgive == (KPI,)
+    assert plan_end(ended_run, 17.5, {}).forgive == (KPI,)

@@ -11,6 +11,7 @@ import json
 import random
 import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -248,12 +249,17 @@ class FakeGlue:
 
     def get_job_run(self, *, JobName: str, RunId: str) -> dict[str, Any]:  # noqa: N803, ARG002
         self.world.preempt()
-        return {"JobRun": {"Arguments": next(run.arguments for run in self.world.runs if run.id == RunId)}}
+        (found,) = (run for run in self.world.runs if run.id == RunId)
+        return {"JobRun": {"Arguments": found.arguments, "StartedOn": self.started(found)}}
 
     def get_job_runs(self, *, JobName: str, MaxResults: int) -> dict[str, Any]:  # noqa: N803
         self.world.preempt()
-        runs = [{"Id": run.id, "JobRunState": run.state} for run in self.world.runs if run.job == JobName]
-        return {"JobRuns": runs[::-1][:MaxResults]}
+        runs = [run for run in self.world.runs if run.job == JobName]
+        found = [{"Id": run.id, "JobRunState": run.state, "StartedOn": self.started(run)} for run in runs]
+        return {"JobRuns": found[::-1][:MaxResults]}
+
+    def started(self, run: Run) -> datetime:
+        return datetime.fromtimestamp(self.world.runs.index(run), UTC)
 
 
 def handle_naively(world: World, bodies: list[dict[str, Any]]) -> None:
@@ -325,15 +331,14 @@ def test_the_fake_counters_answer_as_the_real_ones(seed: int, dynamodb: Any, con
     rng = random.Random(seed)
     real, fake = Counters(dynamodb, control_table), FakeCounters()
     for _ in range(60):
-        name, arguments, keywords = rng.choice(
-            [
-                ("ask", (), {}),
-                ("ask", (), {"caused_by": rng.choice("ab")}),
-                ("succeed", (rng.randint(1, 12),), {}),
-                ("fail", (rng.randint(1, 12),), {"run_id": rng.choice("abcd")}),
-                ("forgive", (), {}),
-            ]
-        )
+        calls: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
+            ("ask", (), {}),
+            ("ask", (), {"after": rng.choice([1.0, 1.25, 1795675438.526934])}),
+            ("succeed", (rng.randint(1, 12),), {}),
+            ("fail", (rng.randint(1, 12),), {"run_id": rng.choice("abcd")}),
+            ("forgive", (), {}),
+        ]
+        name, arguments, keywords = rng.choice(calls)
         for counters in (real, fake):
             getattr(counters, name)(Request.BATCH_TRANSFORM, *arguments, **keywords)
         assert real.read(Request.BATCH_TRANSFORM) == fake.read(Request.BATCH_TRANSFORM), (name, arguments, keywords)

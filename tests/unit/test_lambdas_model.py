@@ -84,6 +84,7 @@ def dirty_flag(access: Access, message: Message) -> None:
         (2, Budget(preemptions=0, crashes=1)),
         (2, Budget(preemptions=1, losses=1, sweeps=3)),
         (2, Budget(preemptions=1, losses=2, sweeps=4)),
+        (2, Budget(preemptions=1, duplicates=1, losses=2, sweeps=3)),
         (2, Budget(preemptions=1, failures=1, sweeps=3)),
         (1, Budget(losses=1, crashes=1, failures=1, sweeps=3)),
         (2, Budget(preemptions=1, breakers=1, sweeps=1)),

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -60,7 +61,9 @@ class FakeGlue:
         if JobName in self.freeing or self.alive(JobName):
             raise ClientError({"Error": {"Code": "ConcurrentRunsExceededException", "Message": "one"}}, "StartJobRun")
         run_id = f"jr_{len(self.runs) + 1}"
-        self.runs[run_id] = {"Id": run_id, "JobName": JobName, "JobRunState": "RUNNING", "Arguments": Arguments}
+        started = datetime.fromtimestamp(len(self.runs), UTC)
+        run = {"Id": run_id, "JobName": JobName, "JobRunState": "RUNNING", "Arguments": Arguments, "StartedOn": started}
+        self.runs[run_id] = run
         return {"JobRunId": run_id}
 
     def get_job_run(self, *, JobName: str, RunId: str) -> dict[str, Any]:  # noqa: N803
@@ -242,7 +245,7 @@ def test_a_run_by_hand_that_succeeds_leads_to_the_kpis_and_ends_the_failures(pip
     assert pipeline.send(pipeline.end(run_id)) == []
     assert pipeline.counts(BATCH).failures == 0
     assert pipeline.counts(BATCH).succeeded == pipeline.counts(BATCH).requested
-    assert pipeline.started(KPI_JOB) == ["2"]
+    assert pipeline.started(KPI_JOB) == ["1"]
 
 
 def test_a_run_by_hand_that_fails_counts_for_nobody(pipeline: Pipeline) -> None:

@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -141,10 +142,11 @@ class Day:
 
     def get_job_run(self, *, JobName: str, RunId: str) -> dict[str, Any]:  # noqa: N803
         (run,) = (run for run in self.runs if (run.id, run.job) == (RunId, JobName))
-        return {"JobRun": {"Id": run.id, "Arguments": run.arguments}}
+        return {"JobRun": {"Id": run.id, "Arguments": run.arguments, "StartedOn": _moment(run.started)}}
 
     def get_job_runs(self, *, JobName: str, MaxResults: int) -> dict[str, Any]:  # noqa: N803
-        found = [{"Id": run.id, "JobRunState": run.state} for run in reversed(self.runs) if run.job == JobName]
+        runs = [run for run in reversed(self.runs) if run.job == JobName]
+        found = [{"Id": run.id, "JobRunState": run.state, "StartedOn": _moment(run.started)} for run in runs]
         return {"JobRuns": found[:MaxResults]}
 
     def _list_input(self, run: Run) -> None:
@@ -161,6 +163,10 @@ class Day:
             self.served |= run.read
         detail = {"jobName": run.job, "jobRunId": run.id, "state": run.state}
         self._emit({"source": "aws.glue", "detail-type": "Glue Job State Change", "detail": detail})
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _tens(bodies: list[str]) -> list[list[str]]:

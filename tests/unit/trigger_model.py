@@ -14,12 +14,13 @@ from typing import Any, Final, TypeVar, cast
 from lakehouse.errors import BreakerError
 from lambdas.start_jobs.decisions import WAKE_GENERATION, WAKE_REQUEST, Counts
 from lambdas.start_jobs.messages import Ask, Message, Outcome, Request, RunEnded, Sweep
+from lambdas.start_jobs.runs import Latest
 from lambdas.start_jobs.trigger import SlotNotFreeError
 from tests.unit.fake_counters import FakeCounters, Item
 from tests.unit.trigger_world import BY_HAND, Budget, Call, Run, State
 
 MAX_INVOCATIONS: Final = 2
-MAX_STATES: Final = 400_000
+MAX_STATES: Final = 500_000
 
 T = TypeVar("T")
 
@@ -62,12 +63,21 @@ class Access:
 
         return self._answer(start)
 
-    def read_run(self, _job: str, run_id: str) -> tuple[dict[str, str], str]:
+    def read_run(self, _job: str, run_id: str) -> tuple[float, dict[str, str], str]:
         # Never changes, so it is no step of its own.
         run = self.state.runs[int(run_id)]
-        if run.generation == BY_HAND:
-            return {}, run.error
-        return {WAKE_REQUEST: str(run.request), WAKE_GENERATION: str(run.generation)}, run.error
+        wake = {WAKE_REQUEST: str(run.request), WAKE_GENERATION: str(run.generation)}
+        return float(run_id), {} if run.generation == BY_HAND else wake, run.error
+
+    def latest(self, job: str) -> Latest:
+        def look() -> Latest:
+            runs = [(number, run) for number, run in enumerate(self.state.runs) if run.request.job == job]
+            if not runs:
+                return Latest(is_alive=False, started=None, succeeded=False)
+            newest, run = runs[-1]
+            return Latest(any(run.is_alive for _, run in runs), float(newest), run.state == Outcome.SUCCEEDED)
+
+        return self._answer(look)
 
     def is_alive(self, job: str, *, other_than: str) -> bool:
         return self._answer(
@@ -92,8 +102,8 @@ class Access:
     def read(self, request: Request) -> Counts:
         return self._count(lambda counters: counters.read(request))
 
-    def ask(self, request: Request, *, caused_by: str = "") -> None:
-        self._count(lambda counters: counters.ask(request, caused_by=caused_by))
+    def ask(self, request: Request, *, after: float | None = None) -> None:
+        self._count(lambda counters: counters.ask(request, after=after))
 
     def succeed(self, request: Request, generation: int) -> None:
         self._count(lambda counters: counters.succeed(request, generation))

@@ -58,7 +58,7 @@ class State(NamedTuple):
     served: frozenset[int] = frozenset()
     queue: tuple[Message, ...] = ()
     runs: tuple[Run, ...] = ()
-    items: tuple[tuple[Any, ...], ...] = ((0, 0, 0, "", frozenset()),) * len(Request)
+    items: tuple[tuple[Any, ...], ...] = ((0, 0, 0, -1.0, frozenset()),) * len(Request)
     calls: tuple[Call, ...] = ()
 
     def sent(self, *messages: Message) -> State:
