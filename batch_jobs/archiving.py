@@ -11,11 +11,11 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from batch_jobs.rejects import delete_all
+from batch_jobs.objects import S3_CALLS_AT_ONCE, delete_all
 from lakehouse import events, layout
 from lakehouse.batches import BY_HAND, BatchFile, BatchId, Manifest, list_files, read_manifest
 from lakehouse.boundaries import Boundaries
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 logger = logging.getLogger(__name__)
-
-COPY_THREADS: Final = 16
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Archive:
 
     def store(self, manifests: Sequence[Manifest]) -> int:
         """Archive batches that are merged; returns how many objects were copied."""
-        with ThreadPoolExecutor(COPY_THREADS) as pool:
+        with ThreadPoolExecutor(S3_CALLS_AT_ONCE) as pool:
             waiting = [
                 one
                 for one, held in zip(manifests, pool.map(self.holds, [m.id for m in manifests]), strict=True)

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 
-from batch_jobs.archiving import COPY_THREADS, Archive, quarantine
+from batch_jobs.archiving import Archive, quarantine
 from batch_jobs.breaker import Breaker
 from batch_jobs.dimension_cache import SONGS, USERS, Known, describe_change, is_new, mark_done, peek, refresh
 from batch_jobs.dry_run import foresee, read_if_there
@@ -25,6 +25,7 @@ from batch_jobs.enrichment import ACCEPTED, DUPLICATE, curated_listens
 from batch_jobs.inputs import read_by_hand, read_micro_batches, union
 from batch_jobs.maintenance import maintain
 from batch_jobs.merging import merge_new
+from batch_jobs.objects import S3_CALLS_AT_ONCE
 from batch_jobs.outcomes import Decided, decided, total_by_outcome
 from batch_jobs.reentry import find_returning
 from batch_jobs.rejects import replace_rejects
@@ -83,7 +84,7 @@ def transform(run: Run[TransformSettings], manifests: list[Manifest], users: Kno
         _merge(run, latest, decision, _inputs(manifests))
         run.boundaries.passed("merged")
         with run.report.phase("rejects"):
-            replace_rejects(run.s3, bucket, decision.outcomes, [manifest.id.path for manifest in manifests])
+            replace_rejects(run.s3, bucket, decision, [manifest.id.path for manifest in manifests])
             for manifest in unreadable:
                 quarantine(run.s3, bucket, manifest)
         run.boundaries.passed("rejects_written")
@@ -126,7 +127,7 @@ def _let_in(run: Run[TransformSettings], *, waiting: list[Manifest]) -> tuple[Kn
             _merge(run, latest, decision, {"reentry": True, "batches": len(returning.batches)})
             run.boundaries.passed("reentry_merged")
             with run.report.phase("rejects"):
-                replace_rejects(run.s3, run.settings.raw_bucket, decision.outcomes, returning.batches)
+                replace_rejects(run.s3, run.settings.raw_bucket, decision, returning.batches)
             run.boundaries.passed("reentry_rejects_written")
         counts = total_by_outcome(decision.counts)
         run.report.facts["reentered"] = {name: counts.get(name, 0) for name in (ACCEPTED, DUPLICATE)}
@@ -165,7 +166,7 @@ def _breaker(run: Run[TransformSettings]) -> Breaker:
 def _already_merged(run: Run[TransformSettings], archive: Archive, pending: list[Manifest]) -> list[Manifest]:
     marked = list_transformed(run.s3, run.settings.raw_bucket)
     unmarked = [manifest for manifest in pending if manifest.id.transformed_key not in marked]
-    with ThreadPoolExecutor(COPY_THREADS) as pool:
+    with ThreadPoolExecutor(S3_CALLS_AT_ONCE) as pool:
         held = list(pool.map(archive.holds, [manifest.id for manifest in unmarked]))
     waiting = {manifest.id for manifest, is_held in zip(unmarked, held, strict=True) if not is_held}
     return [manifest for manifest in pending if manifest.id not in waiting]
@@ -198,7 +199,7 @@ def _mark(run: Run[TransformSettings], manifests: list[Manifest], version: int) 
     def put(manifest: Manifest) -> None:
         run.s3.put_object(Bucket=run.settings.raw_bucket, Key=manifest.id.transformed_key, Body=body)
 
-    with ThreadPoolExecutor(COPY_THREADS) as pool:
+    with ThreadPoolExecutor(S3_CALLS_AT_ONCE) as pool:
         list(pool.map(put, manifests))
 
 

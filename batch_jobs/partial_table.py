@@ -88,8 +88,10 @@ class PartialTable:
     def restore(self, partials: DataFrame, dates: list[date], *, until: int) -> None:
         """Replace the partials of some dates by those of the curated version that the table stands for already."""
         self.run.lease.check()
+        # Each kind of partials comes in parts of its own, and each part of each would be a file on each date.
+        by_date = partials.repartition("listen_date")
         with commit_metadata(self.run.spark, job=layout.KPI_JOB, run_id=self.run.id, curated_version=until):
-            partials.write.format("delta").mode("overwrite").option("replaceWhere", on_dates(dates)).save(self.uri)
+            by_date.write.format("delta").mode("overwrite").option("replaceWhere", on_dates(dates)).save(self.uri)
 
     def fence(self) -> tuple[str, int]:
         """Return the Delta transaction of whatever is derived from the newest partials."""

@@ -7,14 +7,17 @@ that has no rejects any more loses the old ones.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from batch_jobs.dimensions import Dimension
-from batch_jobs.enrichment import enrichment_rejects
+from batch_jobs.enrichment import ACCEPTED, DUPLICATE, enrichment_rejects
+from batch_jobs.objects import S3_CALLS_AT_ONCE, delete_all
+from batch_jobs.outcomes import Decided, total_by_outcome
 from lakehouse import events, layout, listen_rules
 from lakehouse.batches import list_files
 from lakehouse.tables import PROCESSED_LISTENS, REJECTED_RECORDS
@@ -24,31 +27,27 @@ if TYPE_CHECKING:
 
 REJECTS_FOLDER = f"{layout.BAD_RECORDS}{layout.TRANSFORM_JOB}/"
 _PLACED = ("stream", "shard_id", "sequence_number", "line", "arrived_at")
-DELETE_AT_ONCE = 1_000
 TO_THE_MICROSECOND = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}
 """`listen_time` is part of the key; cut to the millisecond, Spark's default, a replay would be another listen."""
 
 
-def delete_all(s3: S3Client, bucket: str, keys: Iterable[str]) -> None:
-    """Delete objects, up to a thousand a call.
-
-    Raises:
-        RuntimeError: S3 refused one of them.
-    """
-    listed = list(keys)
-    for start in range(0, len(listed), DELETE_AT_ONCE):
-        some: Any = [{"Key": key} for key in listed[start : start + DELETE_AT_ONCE]]
-        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": some, "Quiet": True})
-        if errors := answer.get("Errors"):
-            raise RuntimeError(f"S3 did not delete {errors[0]['Key']}: {errors[0]['Code']}")
-
-
-def replace_rejects(s3: S3Client, bucket: str, outcomes: DataFrame, batches: Iterable[str]) -> None:
-    """Write the rejected deliveries of `outcomes`, in place of what earlier runs wrote for these batches.
+def replace_rejects(s3: S3Client, bucket: str, decision: Decided, batches: Iterable[str]) -> None:
+    """Write the rejected deliveries of a run, in place of what earlier runs wrote for these batches.
 
     The old ones go last: they may be all that is left of their events.
     """
-    old = [file.key for batch in batches for file, _ in list_files(s3, bucket, f"{REJECTS_FOLDER}{batch}")]
+
+    def written(batch: str) -> list[str]:
+        return [file.key for file, _ in list_files(s3, bucket, f"{REJECTS_FOLDER}{batch}")]
+
+    with ThreadPoolExecutor(S3_CALLS_AT_ONCE) as pool:
+        old = [key for keys in pool.map(written, batches) for key in keys]
+    if total_by_outcome(decision.counts).keys() - {ACCEPTED, DUPLICATE}:
+        _append(bucket, decision.outcomes)
+    delete_all(s3, bucket, old)
+
+
+def _append(bucket: str, outcomes: DataFrame) -> None:
     frame = _as_records(outcomes)
     placed = frame.withColumns(
         {
@@ -59,7 +58,6 @@ def replace_rejects(s3: S3Client, bucket: str, outcomes: DataFrame, batches: Ite
     placed.repartition(1).write.mode("append").partitionBy("generation", "batch").json(
         layout.uri(bucket, REJECTS_FOLDER)
     )
-    delete_all(s3, bucket, old)
 
 
 def replace_malformed_rows(s3: S3Client, bucket: str, name: str, dimension: Dimension) -> None:

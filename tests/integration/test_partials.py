@@ -11,8 +11,8 @@ import pytest
 from delta.tables import DeltaTable
 
 from batch_jobs import kpi_transformation
+from batch_jobs.objects import delete_all
 from batch_jobs.recomputing import DriftError
-from batch_jobs.rejects import delete_all
 from lakehouse import layout
 from lakehouse.boundaries import Boundaries
 from lakehouse.control import Progress

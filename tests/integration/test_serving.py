@@ -8,7 +8,7 @@ import pytest
 from boto3.dynamodb.types import TypeSerializer
 from delta.tables import DeltaTable
 
-from batch_jobs.rejects import delete_all
+from batch_jobs.objects import delete_all
 from batch_jobs.serving import ServingError
 from lakehouse import layout
 from tests.integration.spark_fixtures import Lab, listen, song, without

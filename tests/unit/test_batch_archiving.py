@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from batch_jobs.archiving import Archive, quarantine
-from batch_jobs.rejects import delete_all
+from batch_jobs.objects import delete_all
 from lakehouse.batches import BatchFile, BatchId, Manifest, commit_manifest, list_files, list_pending
 from lakehouse.boundaries import Boundaries
 
