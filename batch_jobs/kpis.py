@@ -24,12 +24,15 @@ def daily_genre_kpis(partials: DataFrame) -> DataFrame:
     Returns:
         One row per (listen_date, track_genre): the value columns of `DAILY_GENRE_KPIS`.
     """
-    tracks = plays(partials)
-    totals = tracks.groupBy(*_GENRE_DAY).agg(
-        F.sum("plays").alias("listen_count"), F.sum("listening_time_ms").alias("total_listening_time_ms")
+    order = Window.partitionBy(*_GENRE_DAY).orderBy(F.col("plays").desc(), F.col("track_id").asc())
+    ranked = plays(partials).withColumn("rank", F.row_number().over(order))
+    entry = F.struct("rank", "track_id", "track_name", "artists", "plays")
+    of_tracks = ranked.groupBy(*_GENRE_DAY).agg(
+        F.sum("plays").alias("listen_count"),
+        F.sum("listening_time_ms").alias("total_listening_time_ms"),
+        F.array_sort(F.collect_list(F.when(F.col("rank") <= SONGS_IN_CHART, entry))).alias("top_songs"),
     )
-    listeners = unique_listeners(partials)
-    joined = totals.join(listeners, on=_GENRE_DAY, how="inner").join(_top_songs(tracks), on=_GENRE_DAY, how="inner")
+    joined = of_tracks.join(unique_listeners(partials), on=_GENRE_DAY, how="inner")
     average = half_even_quotient(F.col("total_listening_time_ms"), F.col("unique_listeners"))
     return joined.select(
         *_GENRE_DAY,
@@ -60,11 +63,3 @@ def half_even_quotient(total: Column, parts: Column) -> Column:
     up = (rest * 2 > parts) | ((rest * 2 == parts) & (floor % 2 == 1))
     hundredths = (floor + up.cast("bigint")).cast("decimal(18,0)")
     return (hundredths * F.lit("0.01").cast("decimal(3,2)")).cast("decimal(20,2)")
-
-
-def _top_songs(tracks: DataFrame) -> DataFrame:
-    """Rank the songs. One row per (listen_date, track_genre) with column `top_songs`."""
-    order = Window.partitionBy(*_GENRE_DAY).orderBy(F.col("plays").desc(), F.col("track_id").asc())
-    ranked = tracks.withColumn("rank", F.row_number().over(order)).where(F.col("rank") <= SONGS_IN_CHART)
-    entry = F.struct("rank", "track_id", "track_name", "artists", "plays")
-    return ranked.groupBy(*_GENRE_DAY).agg(F.array_sort(F.collect_list(entry)).alias("top_songs"))
