@@ -1,29 +1,36 @@
 """One event's bytes in, a listen or the reason against it out: the ingest rules, strictly. Pure Python, no Spark.
 
 `json` alone is lenient where the contract is not: it takes `NaN`, keeps the last of two members with one name, and
-rounds numbers. Here each of those is seen.
+rounds numbers. Here each of those is seen, mostly without a call of Python for each member: where a name came twice,
+the text has a colon more than what was read of it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from functools import lru_cache
+from json.encoder import encode_basestring
+from typing import Any, Final, NamedTuple
 
 from lakehouse import events
 
 _TIME: Final = re.compile(events.LISTEN_TIME_PATTERN)
 _MAX_OFFSET: Final = timedelta(hours=18)
 """The widest offset from UTC that `java.time` and ISO 8601 profiles know."""
-_INTEGERS: Final = range(-(2**63), 2**63)
-_NO_TIME: Final = "0000-"
+_LEAST: Final = -(2**63)
+_MOST: Final = 2**63 - 1
+_INTEGERS: Final = tuple(name for name, kind in events.FIELDS.items() if kind == "BIGINT")
+_NO_YEAR: Final = "0000-"
 """ISO 8601 has a year 0; `datetime` begins with 1. Both lie before 2000."""
+_LAST_MINUTE: Final = "59"
+_BLANKS: Final = " \t\n\r"
+_ESCAPED_COLON: Final = "\\u003"
+"""How an escaped colon begins, and the escapes next to it."""
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
-
-class _NoJsonError(ValueError):
-    """A text that `json` would take and the contract does not."""
+_WORDS: Final = {None: "null", True: "true", False: "false"}
 
 
 class _Number(str):
@@ -36,8 +43,7 @@ class _Number(str):
 _KINDS: Final = {str: "STRING", int: "BIGINT", bool: "BOOLEAN", _Number: "NUMBER", list: "ARRAY", dict: "OBJECT"}
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(NamedTuple):
     """Why an event is no listen.
 
     Attributes:
@@ -51,135 +57,200 @@ class Reject:
     event_id: str | None = None
 
 
-def judge(data: bytes, arrived_at: datetime) -> dict[str, Any] | Reject:
+PLAINLY: Final = {reason: Reject(reason, message) for reason, message in events.INGEST_REASONS.items()}
+"""Rejects for reasons that name no field."""
+
+
+def judge(data: bytes, latest: datetime) -> tuple[Any, ...] | Reject:
     """Judge one event.
 
     Args:
         data: Its bytes.
-        arrived_at: When Kinesis took its record, aware.
+        latest: The last possible time of a listen that arrived when this event did, aware.
 
     Returns:
-        The values of a listen by the names of `events.FIELDS`, with `listen_time` in UTC and `extra`, the members that
+        The values of a listen in the order of `events.FIELDS`, with `listen_time` in UTC, and `extra`, the members that
         the contract does not know as JSON text by name (None when there are none); or the first reason against it, in
         the order of `INGEST_REASONS`.
     """
-    values = _read(data)
-    if isinstance(values, Reject):
-        return values
-    event_id = values["event_id"] if type(values["event_id"]) is str else None
-    fault = _fault(values)
-    if fault is not None:
-        reason, fields = fault
-        return _reject(reason, fields, event_id)
-    time = parse_time(values["listen_time"])
+    if len(data) > events.MAX_EVENT_BYTES:
+        return PLAINLY["oversize"]
+    try:
+        members = _read(data.decode())
+        extra = None if members is None or members.keys() <= events.FIELDS.keys() else _extra(members)
+    except UnicodeDecodeError:
+        return PLAINLY["invalid_utf8"]
+    # What is too deep to be read, or to be written again, is deeper than any listen.
+    except (ValueError, RecursionError):
+        return PLAINLY["invalid_json"]
+    if members is None:
+        return PLAINLY["invalid_json"]
+    values: tuple[Any, ...] = tuple(map(members.get, events.FIELDS))
+    user_id, track_id, listen_time, event_id, *others = values
+    reject = fault_of(tuple(map(type, values)))
+    if reject is None:
+        time = _possible_time(track_id, listen_time, event_id, latest)
+        if isinstance(time, datetime):
+            event_id = event_id or events.derive_event_id(user_id, track_id, time)
+            return (user_id, track_id, time, event_id, *others, extra)
+        reject = time
+    return reject if type(event_id) is not str else Reject(reject.reason, reject.message, event_id)
+
+
+def _possible_time(track_id: str, listen_time: str, event_id: str | None, latest: datetime) -> datetime | Reject:
+    """The time of a listen whose fields have their types, or the reason against their values."""
+    if not 1 <= len(track_id) <= events.MAX_TRACK_ID_LENGTH:
+        return PLAINLY["invalid_value"]
+    if event_id is not None and not 1 <= len(event_id) <= events.MAX_EVENT_ID_LENGTH:
+        return PLAINLY["invalid_value"]
+    time = parse_time(listen_time)
     if time is None:
-        return _reject("invalid_time", event_id=event_id)
-    if time < events.EARLIEST_LISTEN_TIME or time > arrived_at + events.MAX_CLOCK_SKEW:
-        return _reject("impossible_time", event_id=event_id)
-    values["listen_time"] = time
-    values["event_id"] = event_id or events.derive_event_id(values["user_id"], values["track_id"], time)
-    return values
+        return PLAINLY["invalid_time"]
+    return time if events.EARLIEST_LISTEN_TIME <= time <= latest else PLAINLY["impossible_time"]
 
 
 def parse_time(text: str) -> datetime | None:
     """Return an ISO 8601 time in UTC, cut off at the microsecond; None where the text is no such time.
 
-    A time beyond the years that `datetime` knows comes out as the nearest one it knows.
+    A time beyond the years that `datetime` knows comes out as one that it knows and that is as impossible for a listen.
     """
-    match = _TIME.match(text)
-    if match is None:
+    if _TIME.match(text) is None:
         return None
-    fraction, zone = match[1] or "", match[2] or "Z"
-    is_year_0 = text.startswith(_NO_TIME)
     try:
-        # Year 4 is as long as year 0.
-        time = datetime.fromisoformat(("0004-" + text[5:19]) if is_year_0 else text[:19]).replace(tzinfo=UTC)
+        time = datetime.fromisoformat(text)
     except ValueError:
+        # Year 4 is as long as year 0.
+        is_in_year_0 = text.startswith(_NO_YEAR) and parse_time("0004-" + text[5:]) is not None
+        return datetime.min.replace(tzinfo=UTC) if is_in_year_0 else None
+    if time.tzinfo is None or time.tzinfo is UTC:
+        return time.replace(tzinfo=UTC)
+    return _in_utc(time) if text[-2:] <= _LAST_MINUTE else None
+
+
+def _in_utc(time: datetime) -> datetime | None:
+    offset = time.utcoffset() or timedelta()
+    if abs(offset) > _MAX_OFFSET:
         return None
-    hours, minutes = (0, 0) if zone == "Z" else (int(zone[1:3]), int(zone[4:6]))
-    offset = timedelta(hours=hours, minutes=minutes)
-    if minutes > 59 or offset > _MAX_OFFSET:
-        return None
-    if is_year_0:
-        return datetime.min.replace(tzinfo=UTC)
+    time = time.replace(tzinfo=UTC)
     try:
-        time -= -offset if zone[0] == "-" else offset
+        return time - offset
     except OverflowError:
         return time
-    return time + timedelta(microseconds=int(fraction[1:7].ljust(6, "0")))
 
 
-def _reject(reason: str, fields: str | None = None, event_id: str | None = None) -> Reject:
-    told = events.INGEST_REASONS[reason]
-    return Reject(reason, f"{told}: {fields}" if fields else told, event_id)
+def _read(text: str) -> dict[str, Any] | None:
+    """The members of the text's one object; None where it is no object, or names a member twice.
 
-
-def _read(data: bytes) -> dict[str, Any] | Reject:
-    """The values of all known fields, None where absent, and `extra`."""
-    if len(data) > events.MAX_EVENT_BYTES:
-        return _reject("oversize")
-    try:
-        members = _one_object(data.decode())
-        extra = {name: _to_json(value) for name, value in members.items() if name not in events.FIELDS}
-    except UnicodeDecodeError:
-        return _reject("invalid_utf8")
-    # What is too deep to be read, or to be written again, is deeper than any listen.
-    except (ValueError, RecursionError):
-        return _reject("invalid_json")
-    return {name: members.get(name) for name in events.FIELDS} | {"extra": extra or None}
-
-
-def _fault(values: dict[str, Any]) -> tuple[str, str | None] | None:
-    """The first reason against the fields as they stand, with the names that it is about."""
-    absent = [name for name in events.REQUIRED_FIELDS if values[name] is None]
-    if absent:
-        return "missing_field", ", ".join(absent)
-    kinds = {name: _KINDS[type(values[name])] for name in events.FIELDS if values[name] is not None}
-    mistyped = [
-        f"{name} as {kind} for {events.FIELDS[name]}" for name, kind in kinds.items() if kind != events.FIELDS[name]
-    ]
-    if mistyped:
-        return "wrong_type", ", ".join(mistyped)
-    limits = {"track_id": events.MAX_TRACK_ID_LENGTH, "event_id": events.MAX_EVENT_ID_LENGTH}
-    if all(values[name] is None or 1 <= len(values[name]) <= most for name, most in limits.items()):
+    Raises:
+        ValueError: If it is no JSON, or holds half of a surrogate pair.
+        RecursionError: If it is too deep.
+    """
+    text = text.strip(_BLANKS)
+    if text[:1] != "{" or text[-1] != "}":
         return None
-    return "invalid_value", None
-
-
-def _one_object(text: str) -> dict[str, Any]:
-    members: Any = json.loads(
-        text, object_pairs_hook=_distinct, parse_constant=_refuse, parse_float=_Number, parse_int=_integer
-    )
-    if not isinstance(members, dict):
-        raise _NoJsonError("no object")
-    if "\\u" in text:
-        # Half of a surrogate pair can be escaped, but is no character: a UnicodeEncodeError, which is a ValueError.
+    is_escaped = "\\u" in text
+    members = _read_exactly(text) if is_escaped and _ESCAPED_COLON in text else _read_quickly(text)
+    if members is None:
+        return None
+    if is_escaped and _SURROGATE.search(text):
+        # Half of a pair can be escaped, but is no character: a UnicodeEncodeError, which is a ValueError.
         _to_json(members).encode()
+    for name in _INTEGERS:
+        if type(value := members.get(name)) is int and not _LEAST <= value <= _MOST:
+            members[name] = _Number(value)
     return members
+
+
+def _read_quickly(text: str) -> dict[str, Any] | None:
+    try:
+        members, end = _READER.raw_decode(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # Python refuses to read thousands of digits.
+        return _read_exactly(text)
+    return members if end == len(text) and _has_all(members, text.count(":")) else None
+
+
+def _read_exactly(text: str) -> dict[str, Any]:
+    members: dict[str, Any] = _EXACT_READER.decode(text)
+    return members
+
+
+def _has_all(members: dict[str, Any], colons: int) -> bool:
+    """Tell whether these are all members of a text with so many colons, none of them escaped.
+
+    A colon stands between each name and its value, or within a text. Most events have the latter only in their time,
+    and then what is left is one for each member.
+    """
+    time = members.get("listen_time")
+    return colons == len(members) + (time.count(":") if type(time) is str else 0) or colons == _colons(members)
+
+
+def _colons(value: Any) -> int:
+    """Colons between the names and values of an object or array, and within its texts."""
+    is_object = type(value) is dict
+    found = len(value) + "".join(value).count(":") if is_object else 0
+    for inner in value.values() if is_object else value:
+        kind = type(inner)
+        if kind is str:
+            found += inner.count(":")
+        elif kind is dict or kind is list:
+            found += _colons(inner)
+    return found
+
+
+def _extra(members: dict[str, Any]) -> dict[str, str] | None:
+    return {name: _to_json(value) for name, value in members.items() if name not in events.FIELDS}
+
+
+@lru_cache(10_000)
+def fault_of(types: tuple[type, ...]) -> Reject | None:
+    """The first reason against the fields as they stand, by their types in the order of `events.FIELDS`."""
+    kinds = dict(zip(events.FIELDS, types, strict=True))
+    absent = [name for name in events.REQUIRED_FIELDS if kinds[name] is type(None)]
+    if absent:
+        return _about("missing_field", absent)
+    told = {name: _KINDS[kind] for name, kind in kinds.items() if kind is not type(None)}
+    mistyped = [
+        f"{name} as {kind} for {events.FIELDS[name]}" for name, kind in told.items() if kind != events.FIELDS[name]
+    ]
+    return _about("wrong_type", mistyped) if mistyped else None
+
+
+def _about(reason: str, fields: list[str]) -> Reject:
+    return Reject(reason, f"{events.INGEST_REASONS[reason]}: {', '.join(fields)}")
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise _NoJsonError("a name twice")
+        raise json.JSONDecodeError("a name twice", "", 0)
     return members
 
 
 def _refuse(word: str) -> Any:
-    raise _NoJsonError(word)
+    raise json.JSONDecodeError(word, "", 0)
 
 
 def _integer(digits: str) -> int | _Number:
-    # Python refuses to read thousands of digits; no field needs more than twenty.
-    if len(digits) <= 20 and int(digits) in _INTEGERS:
-        return int(digits)
-    return _Number(digits)
+    # No field needs more than twenty.
+    return int(digits) if len(digits) <= 20 else _Number(digits)
+
+
+_READER: Final = json.JSONDecoder(parse_constant=_refuse, parse_float=_Number)
+_EXACT_READER: Final = json.JSONDecoder(
+    object_pairs_hook=_distinct, parse_constant=_refuse, parse_float=_Number, parse_int=_integer
+)
 
 
 def _to_json(value: Any) -> str:
     """JSON text of a parsed value, its numbers as they were written."""
-    if type(value) is dict:
-        return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{_to_json(v)}" for k, v in value.items()) + "}"
-    if type(value) is list:
-        return "[" + ",".join(map(_to_json, value)) + "]"
-    return value if type(value) is _Number else json.dumps(value, ensure_ascii=False)
+    kind = type(value)
+    if kind is str:
+        return encode_basestring(value)
+    if kind is dict:
+        return "{" + ",".join([f"{encode_basestring(name)}:{_to_json(inner)}" for name, inner in value.items()]) + "}"
+    if kind is list:
+        return "[" + ",".join([_to_json(inner) for inner in value]) + "]"
+    return _WORDS[value] if value is None or kind is bool else str(value)

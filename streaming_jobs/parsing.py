@@ -5,7 +5,7 @@ Every event of a record comes out exactly once, as a listen (`reject_reason` nul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.events import FIELDS, POLICY_REASONS, split_events
+from lakehouse.events import BETWEEN_EVENTS_PATTERN, FIELDS, MAX_CLOCK_SKEW, POLICY_REASONS, split_events
 from lakehouse.tables import PROCESSED_LISTENS
 from streaming_jobs.judging import Reject, judge
-from streaming_jobs.plain_events import read_plain
+from streaming_jobs.plain_events import judge_plain
 from streaming_jobs.timeliness import TAKE_ALL, Timeliness
 
 BYTES_AT_ONCE: Final = 8 * 1024 * 1024
@@ -28,7 +28,8 @@ _POSITION: Final = {
     "sequence_number": "sequenceNumber",
     "arrived_at": "approximateArrivalTimestamp",
 }
-_JUDGED: Final = (*FIELDS, "extra")
+_TOLD: Final = ("reject_reason", "reject_message", "event_id")
+"""What a `Reject` tells, in order."""
 PARSED_DDL: Final = (
     f"{PROCESSED_LISTENS.ddl},\ndata BINARY,\npayload_bytes BIGINT,\nreject_reason STRING,\nreject_message STRING"
     ",\ntimeliness STRING"
@@ -80,32 +81,18 @@ def judge_events(events: pa.Table, timeliness: Timeliness = TAKE_ALL) -> pa.Tabl
     Returns:
         One row per event, columns of `PARSED`.
     """
-    fields, is_plain = read_plain(events["data"].combine_chunks(), events["arrived_at"].combine_chunks())
-    others = events.filter(pc.invert(is_plain))
-    verdicts = _judge(others)
-    listens = [verdict for verdict in verdicts if not isinstance(verdict, Reject)]
-    rejects = [verdict for verdict in verdicts if isinstance(verdict, Reject)]
-    is_reject = pa.array([isinstance(verdict, Reject) for verdict in verdicts], pa.bool_())
-    rejected = others.filter(is_reject)
-    told = {
-        "event_id": [reject.event_id for reject in rejects],
-        "reject_reason": [reject.reason for reject in rejects],
-        "reject_message": [reject.message for reject in rejects],
-        "data": rejected["data"],
-    }
-    strict = {name: [one[name] for one in listens] for name in _JUDGED}
+    plain, is_plain = judge_plain(events["data"].combine_chunks(), events["arrived_at"].combine_chunks())
     return pa.concat_tables(
         [
-            _listens(events.filter(is_plain), dict(zip(fields.column_names, fields.columns, strict=True)), timeliness),
-            _listens(others.filter(pc.invert(is_reject)), strict, timeliness),
-            _rows(rejected, told),
+            *_judged_at_once(events.filter(is_plain), plain, timeliness),
+            *_judged_one_by_one(events.filter(pc.invert(is_plain)), timeliness),
         ]
     )
 
 
 def reject_events(events: pa.Table, *, reasons: list[str], messages: list[str]) -> pa.Table:
     """Set aside what its reader found to be no event, one reason and message each. As `judge_events`."""
-    return _rows(events, {"reject_reason": reasons, "reject_message": messages, "data": events["data"]})
+    return _rejects(events, {"reject_reason": reasons, "reject_message": messages})
 
 
 def _in_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -120,7 +107,7 @@ def _in_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 def _split(records: pa.RecordBatch) -> pa.Table:
     """One row per event: its `data`, its `line` and `payload_bytes`, and where and when its record arrived."""
     data = records["data"]
-    is_lines = pc.or_(pc.match_substring(data, b"}\n{"), pc.match_substring(data, b"}\r\n{"))
+    is_lines = pc.match_substring_regex(data, BETWEEN_EVENTS_PATTERN)
     singles = pa.Table.from_batches([records.filter(pc.invert(is_lines))])
     events = singles.append_column("line", pa.repeat(pa.scalar(1, pa.int32()), singles.num_rows))
     many = records.filter(is_lines)
@@ -134,12 +121,37 @@ def _split(records: pa.RecordBatch) -> pa.Table:
     return events.append_column("payload_bytes", pc.binary_length(events["data"]).cast(pa.int64()))
 
 
-def _judge(events: pa.Table) -> list[dict[str, Any] | Reject]:
+def _judged_at_once(events: pa.Table, plain: pa.Table, timeliness: Timeliness) -> Iterator[pa.Table]:
+    is_listen = pc.is_null(plain["reject_reason"])
+    yield _listens(events.filter(is_listen), _named(plain.select(FIELDS).filter(is_listen)), timeliness)
+    is_reject = pc.invert(is_listen)
+    yield _rejects(events.filter(is_reject), _named(plain.select(_TOLD).filter(is_reject)))
+
+
+def _judged_one_by_one(events: pa.Table, timeliness: Timeliness) -> Iterator[pa.Table]:
     # Records arrive by the millisecond, many in one: each moment is made once.
     arrivals = events["arrived_at"].combine_chunks().dictionary_encode()
-    moments = arrivals.dictionary.to_pylist()
+    latest = [moment + MAX_CLOCK_SKEW for moment in arrivals.dictionary.to_pylist()]
     told = zip(events["data"].to_pylist(), arrivals.indices.to_pylist(), strict=True)
-    return [judge(data, moments[place]) for data, place in told]
+    verdicts = [judge(data, latest[place]) for data, place in told]
+    is_reject = pa.array([type(verdict) is Reject for verdict in verdicts], pa.bool_())
+    listens = [verdict for verdict in verdicts if type(verdict) is not Reject]
+    yield _listens(events.filter(pc.invert(is_reject)), _columns((*FIELDS, "extra"), listens), timeliness)
+    rejects = [verdict for verdict in verdicts if type(verdict) is Reject]
+    yield _rejects(events.filter(is_reject), _columns(_TOLD, rejects))
+
+
+def _named(table: pa.Table) -> dict[str, Any]:
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
+def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    columns = zip(*rows, strict=True) if rows else ((),) * len(names)
+    return dict(zip(names, map(list, columns), strict=True))
+
+
+def _rejects(events: pa.Table, told: Mapping[str, Any]) -> pa.Table:
+    return _rows(events, {**told, "data": events["data"]})
 
 
 def _listens(events: pa.Table, found: Mapping[str, Any], timeliness: Timeliness) -> pa.Table:

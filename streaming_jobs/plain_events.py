@@ -1,13 +1,13 @@
-r"""The short way for the common event: bytes whose wording leaves nothing for `streaming_jobs.judging` to find.
+r"""The short way for the common event: `streaming_jobs.judging` on columns, for events that Arrow can read all at once.
 
-A plain event is one flat object of known names only, in printable ASCII, each text without an escape, each number a
-whole one of at most 18 digits, its texts within their limits, its time in UTC and a day of the calendar. Arrow then
-reads all of them at once. Every other event, good or bad, is judged by itself; so this module never rejects anything.
-Pure Python and Arrow, no Spark.
+A plain event is one flat object of known names only, each value null or of the type that the contract says, in UTF-8
+on one line, without `\u` and with numbers of at most 18 digits. What is left to judge of it are its values. Every other
+event is judged by itself, and both ways give the same answers. Pure Python and Arrow, no Spark.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Final
 
 import pyarrow as pa
@@ -15,92 +15,134 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from lakehouse import events
+from streaming_jobs.judging import PLAINLY, fault_of, parse_time
 
-_CHARACTER: Final = r"[ !#-\[\]-~]"
+# Bytes, not characters: what UTF-8 allows (RFC 3629 §4), save quotes, backslashes and controls.
+_CHARACTER: Final = (
+    r"[ !#-\[\]-\x7f]|\\[\"\\/bfnrt]"
+    r"|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
+    r"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
+)
+_OF_KIND: Final = {"STRING": f'"(?:{_CHARACTER})*"', "BIGINT": "(?:0|-?[1-9][0-9]{0,17})"}
+_NAMES: Final = {
+    kind: "|".join(name for name, its in events.FIELDS.items() if its == kind) for kind in ("STRING", "BIGINT")
+}
+_MEMBER: Final = "|".join(f'"(?:{_NAMES[kind]})" *: *(?:{value}|null)' for kind, value in _OF_KIND.items())
+# The engine (RE2) takes time that is linear in the bytes, whatever they are.
+PLAIN_PATTERN: Final = rf"\A *\{{ *(?:{_MEMBER})(?: *, *(?:{_MEMBER}))* *\}} *\n?\z"
+# In a plain event a quote that no backslash goes before begins or ends a text, so this is a name.
+_TWICE_PATTERN: Final = "(?s)" + "|".join(f'"{name}" *:.*"{name}" *:' for name in events.FIELDS)
+
 _DAY: Final = (
     "(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
     "|02-(?:0[1-9]|1[0-9]|2[0-8]))"
 )
-_TIME: Final = rf"2[0-9]{{3}}-{_DAY}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]{{1,6}})?Z?"
-_NUMBER: Final = "(?:0|-?[1-9][0-9]{0,17})"
-_VALUES: Final = {
-    "track_id": f'"{_CHARACTER}{{1,{events.MAX_TRACK_ID_LENGTH}}}"',
-    "event_id": f'"{_CHARACTER}{{1,{events.MAX_EVENT_ID_LENGTH}}}"',
-    "listen_time": f'"{_TIME}"',
-}
-_OF_KIND: Final = {"STRING": f'"{_CHARACTER}*"', "BIGINT": _NUMBER}
-_MEMBER: Final = "|".join(f'"{name}": ?{_VALUES.get(name, _OF_KIND[kind])}' for name, kind in events.FIELDS.items())
-# The engine (RE2) takes time that is linear in the bytes, whatever they are.
-PLAIN_PATTERN: Final = rf"\A\{{(?:{_MEMBER})(?:, ?(?:{_MEMBER}))*\}}\n?\z"
+_UTC_PATTERN: Final = rf"\A2[0-9]{{3}}-{_DAY}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]{{1,6}})?Z?\z"
+"""Times that Arrow reads as `judging.parse_time` does."""
+
+_ABSENT: Final = type(None)
+_PYTHON: Final = {"STRING": str, "BIGINT": int}
+_LIMITS: Final = {"track_id": events.MAX_TRACK_ID_LENGTH, "event_id": events.MAX_EVENT_ID_LENGTH}
+_OPTIONAL: Final = (_ABSENT,) * len(events.OPTIONAL_FIELDS)
+_OUTCOMES: Final = (
+    *(
+        fault_of((*required, *_OPTIONAL))
+        for required in itertools.product(*((_PYTHON[kind], _ABSENT) for kind in events.REQUIRED_FIELDS.values()))
+    ),
+    *(PLAINLY[reason] for reason in ("invalid_value", "invalid_time", "impossible_time")),
+)
+"""What can become of a plain event: the faults of each set of absent fields, None of none, then those of values."""
+_LISTEN: Final = _OUTCOMES.index(None)
+_INVALID, _NO_TIME, _IMPOSSIBLE = (pa.scalar(len(_OUTCOMES) - back, pa.int8()) for back in (3, 2, 1))
 
 _ARROW: Final = {"STRING": pa.string(), "BIGINT": pa.int64()}
 _SCHEMA: Final = pa.schema([(name, _ARROW[kind]) for name, kind in events.FIELDS.items()])
+_TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
+_EARLIEST: Final = pa.scalar(events.EARLIEST_LISTEN_TIME, _TIMESTAMP)
 _MAX_SKEW: Final = pa.scalar(events.MAX_CLOCK_SKEW, pa.duration("us"))
 
 
-def read_plain(data: pa.BinaryArray, arrived_at: pa.TimestampArray) -> tuple[pa.Table, pa.BooleanArray]:
-    """Read the plain ones among events.
+def judge_plain(data: pa.BinaryArray, arrived_at: pa.TimestampArray) -> tuple[pa.Table, pa.BooleanArray]:
+    """Judge the plain ones among events.
 
     Args:
         data: Bytes of each event.
         arrived_at: When its record arrived; microseconds, UTC.
 
     Returns:
-        The fields of the events that are plain and listens, in order, `listen_time` as a time, `event_id` always
-        there; and a mask over `data` that says which ones they are.
+        A row for each plain event, in order: its fields, `listen_time` as a time and `event_id` always there in a
+        listen; `reject_reason` and `reject_message`, both null for a listen. And a mask over `data` that says which
+        events are plain.
     """
-    is_plain = pc.match_substring_regex(data, PLAIN_PATTERN)
-    plain = data.filter(is_plain)
-    fields = _read(plain)
-    if fields is None:
-        return _timed(_SCHEMA.empty_table()), pa.repeat(pa.scalar(False), len(data))
-    is_listen = _is_listen(fields, arrived_at.filter(is_plain))
-    chosen = pc.replace_with_mask(is_plain, is_plain, is_listen)
-    return _identified(fields.filter(is_listen)), chosen
-
-
-def _read(plain: pa.BinaryArray) -> pa.Table | None:
-    """The events' fields, a row each; None where one of them names a field twice, which Arrow refuses."""
-    if not len(plain):
-        return None
-    lines = b"\n".join(plain.to_pylist())
+    is_plain = pc.and_(
+        pc.match_substring_regex(data, PLAIN_PATTERN), pc.less_equal(pc.binary_length(data), events.MAX_EVENT_BYTES)
+    )
     try:
-        fields = pj.read_json(
-            pa.BufferReader(lines),
-            read_options=pj.ReadOptions(use_threads=False, block_size=len(lines) + 1),
-            parse_options=pj.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="error"),
-        )
+        fields = _read(data.filter(is_plain))
     except pa.ArrowInvalid:
-        return None
+        # Arrow refuses them all where one names a field twice.
+        is_plain = pc.and_not(is_plain, pc.match_substring_regex(data, _TWICE_PATTERN))
+        fields = _read(data.filter(is_plain))
+    times = _times(fields["listen_time"].combine_chunks())
+    number = _number_outcomes(fields, times, arrived_at.filter(is_plain))
+    for name, column in (("listen_time", times), ("event_id", _ids(fields, times, pc.equal(number, _LISTEN)))):
+        fields = fields.set_column(fields.schema.get_field_index(name), name, column)
+    for name in ("reason", "message"):
+        known = pa.array([outcome and getattr(outcome, name) for outcome in _OUTCOMES], pa.string())
+        fields = fields.append_column(f"reject_{name}", known.take(number))
+    return fields, is_plain
+
+
+def _read(plain: pa.BinaryArray) -> pa.Table:
+    """The events' fields, a row each. Raises `ArrowInvalid` where one of them names a field twice."""
+    if not len(plain):
+        return _SCHEMA.empty_table()
+    lines = b"\n".join(plain.to_pylist())
+    fields = pj.read_json(
+        pa.BufferReader(lines),
+        read_options=pj.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+        parse_options=pj.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="error"),
+    )
     if fields.num_rows != len(plain):
         raise AssertionError("expected a row from each plain event")
-    return _timed(fields.combine_chunks())
+    return fields.combine_chunks()
 
 
-def _timed(fields: pa.Table) -> pa.Table:
-    place = fields.schema.get_field_index("listen_time")
+def _times(texts: pa.StringArray) -> pa.TimestampArray:
+    """The times that texts stand for, null where a text is no time."""
+    is_utc = pc.fill_null(pc.match_substring_regex(texts, _UTC_PATTERN), False)
     # Without a zone a time is UTC, so it is read without one.
-    local = pc.utf8_rtrim(fields["listen_time"], "Z").cast(pa.timestamp("us"))
-    return fields.set_column(place, "listen_time", local.cast(pa.timestamp("us", tz="UTC")))
+    local = pc.utf8_rtrim(pc.if_else(is_utc, texts, None), "Z").cast(pa.timestamp("us"))
+    others = [None if text is None else parse_time(text) for text in texts.filter(pc.invert(is_utc)).to_pylist()]
+    return pc.replace_with_mask(local.cast(_TIMESTAMP), pc.invert(is_utc), pa.array(others, _TIMESTAMP))
 
 
-def _is_listen(fields: pa.Table, arrived_at: pa.TimestampArray) -> pa.BooleanArray:
-    """True where every field is there that must be, and the time is not after the arrival by too much."""
-    in_time = pc.less_equal(fields["listen_time"], pc.add(arrived_at, _MAX_SKEW))
-    listens = pc.fill_null(in_time, False)
+def _number_outcomes(fields: pa.Table, times: pa.TimestampArray, arrived_at: pa.TimestampArray) -> pa.Int8Array:
+    """Which of `_OUTCOMES` each event has: the first that applies, in the order of `INGEST_REASONS`."""
+    # The numbers of sets of absent fields are binary ones.
+    missing = pa.scalar(_LISTEN, pa.int8())
     for name in events.REQUIRED_FIELDS:
-        listens = pc.and_(listens, pc.is_valid(fields[name]))
-    return listens.combine_chunks()
+        missing = pc.add(pc.add(missing, missing), pc.is_null(fields[name]).cast(pa.int8()))
+    invalid = pc.invert(pc.and_(*(_fits(fields[name], most) for name, most in _LIMITS.items())))
+    impossible = pc.or_(pc.less(times, _EARLIEST), pc.greater(times, pc.add(arrived_at, _MAX_SKEW)))
+    found = pc.make_struct(pc.not_equal(missing, _LISTEN), invalid, pc.is_null(times), impossible)
+    return pc.case_when(found, missing, _INVALID, _NO_TIME, _IMPOSSIBLE, missing).combine_chunks()
 
 
-def _identified(listens: pa.Table) -> pa.Table:
-    ids = listens["event_id"].combine_chunks()
+def _fits(texts: pa.ChunkedArray, most: int) -> pa.ChunkedArray:
+    length = pc.utf8_length(texts)
+    return pc.fill_null(pc.and_(pc.greater_equal(length, 1), pc.less_equal(length, most)), True)
+
+
+def _ids(fields: pa.Table, times: pa.TimestampArray, is_listen: pa.BooleanArray) -> pa.StringArray:
+    """The events' ids, and the derived ones of listens that carry none."""
+    ids = fields["event_id"].combine_chunks()
     if not ids.null_count:
-        return listens
-    without = pc.is_null(ids)
-    rows = listens.select(["user_id", "track_id", "listen_time"]).filter(without)
-    derived = [
-        events.derive_event_id(*row) for row in zip(*(column.to_pylist() for column in rows.columns), strict=True)
-    ]
-    place = listens.schema.get_field_index("event_id")
-    return listens.set_column(place, "event_id", pc.replace_with_mask(ids, without, pa.array(derived, pa.string())))
+        return ids
+    without = pc.and_(pc.is_null(ids), is_listen)
+    # As `events.derive_event_id` puts it, which Arrow writes with a blank for the T.
+    stamps = pc.replace_substring(times.filter(without).cast(pa.timestamp("us")).cast(pa.string()), " ", "T")
+    users, tracks = (fields[name].filter(without).cast(pa.string()) for name in ("user_id", "track_id"))
+    names = pc.binary_join_element_wise(users, tracks, stamps, "|").to_pylist()
+    derived = [events.event_id_of(f"{name}Z") for name in names]
+    return pc.replace_with_mask(ids, without, pa.array(derived, pa.string()))
