@@ -12,7 +12,7 @@ import io
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache, lru_cache, reduce
+from functools import cache, reduce
 from operator import add
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,12 +22,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lakehouse import layout
-from lakehouse.bad_records import BadRecord, Position, fingerprint_of
 from lakehouse.batches import BatchFile, BatchId
 from lakehouse.jobs import AWS_CONFIG
 from lakehouse.tables import PROCESSED_LISTENS
 from streaming_jobs.batch_parts import Content, Part
 from streaming_jobs.parsing import PARSED
+from streaming_jobs.reject_lines import to_json_lines
 from streaming_jobs.timeliness import FUTURE, LATE
 
 if TYPE_CHECKING:
@@ -46,8 +46,6 @@ TOO_LITTLE_BYTES: Final = 1024 * 1024
 """Less payload than this is handed to the driver, where it has room for as much from a hundred tasks."""
 _HANDED_DDL: Final = "part STRING, judged BINARY"
 _HANDED: Final = pa.schema([("part", pa.string()), ("judged", pa.binary())])
-_PLACE: Final = ("stream", "shard_id", "sequence_number", "line", "arrived_at", "event_id")
-_fingerprint: Final = lru_cache(1_000)(fingerprint_of)
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class OutcomeFiles:
         rejects = judged.filter(pc.invert(is_listen))
         return Part(
             listens=self._put(s3, f"{layout.PROCESSED}{self.batch}", "parquet", _to_parquet(listens), len(listens)),
-            rejects=self._put(s3, rejects_folder(self.batch), "json", self._to_json_lines(rejects), len(rejects)),
+            rejects=self._put(s3, rejects_folder(self.batch), "json", to_json_lines(rejects, self.batch), len(rejects)),
             contents=_account(judged),
         )
 
@@ -101,22 +99,6 @@ class OutcomeFiles:
         key = f"{place}{self.folder}part-{uuid.uuid4().hex}.{kind}"
         answer = s3.put_object(Bucket=self.bucket, Key=key, Body=body)
         return (BatchFile(key, len(body), answer["ETag"].strip('"')),)
-
-    def _to_json_lines(self, rejects: pa.Table) -> bytes:
-        columns = (rejects[name].to_pylist() for name in ("reject_reason", "reject_message", "data", *_PLACE))
-        return b"".join(
-            BadRecord(
-                reason=reason,
-                message=message,
-                data=data,
-                position=Position(stream, shard or "", number, line),
-                arrived_at=arrived_at,
-                source_batch=self.batch,
-                fingerprint=_fingerprint(reason, message),
-                event_id=event_id,
-            ).to_json()
-            for reason, message, data, stream, shard, number, line, arrived_at, event_id in zip(*columns, strict=True)
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
