@@ -7,6 +7,7 @@ import json
 import sys
 from functools import partial
 
+from benchmarks.bad_events import measure_bad_events
 from benchmarks.batch_kpis import measure_kpis
 from benchmarks.catching_up import measure_catching_up
 from benchmarks.delivering import measure_delivering
@@ -23,7 +24,7 @@ def benchmarks(listens: int) -> dict[str, tuple[Measure, ...]]:
         "batch": (partial(measure_merging, listens // 10), partial(measure_kpis, listens)),
         "catching_up": (measure_catching_up,),
         "ingest": (measure_ingesting,),
-        "parsing": (measure_parsing,),
+        "parsing": (measure_parsing, measure_bad_events),
         "producer": (measure_generating, measure_delivering),
     }
 
