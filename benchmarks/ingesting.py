@@ -1,7 +1,8 @@
 """What ingestion costs from Kinesis to files, against Spark on local files and a loop without Spark, on `local[2]`.
 
 The job's own source and sink drain a stream that was filled before. Rows a second are those of both cores together;
-the session is warm, the pace that Kinesis sets a shard is off, and each measurement is the median of its rounds.
+the session is warm, the pace that Kinesis sets a shard is off, and each measurement is the median of its rounds. The
+emulator works on the same cores; processor seconds tell its work from the job's, ratios of seconds do not.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from benchmarks.ingest_streams import (
     read_files,
 )
 from benchmarks.sessions import session_on_cloud
+from benchmarks.spending import Spent, spending
 from lakehouse import layout
 from lakehouse.batches import list_pending
 from lakehouse.jobs import Run, leased_run
@@ -85,25 +87,40 @@ def measure_ingesting() -> dict[str, float]:
         _drain(bench, plain)
         rounds = [
             {
-                "plain": PLAIN_EVENTS / _drain(bench, plain),
-                "aggregated": AGGREGATED_EVENTS / _drain(bench, aggregated),
-                "files": AGGREGATED_EVENTS / _seconds(lambda: read_files(bench.spark, files, bench.folder)),
-                "loop": PLAIN_EVENTS / _seconds(lambda: loop(cloud, plain)),
+                "plain": _drain(bench, plain),
+                "aggregated": _drain(bench, aggregated),
+                "files": _spent(cloud, lambda: read_files(bench.spark, files, bench.folder)),
+                "loop": _spent(cloud, lambda: loop(cloud, plain)),
             }
             for _ in range(ROUNDS)
         ]
         return _figures(rounds) | _small_batches(bench) | _freshness(bench)
 
 
-def _figures(rounds: list[dict[str, float]]) -> dict[str, float]:
-    rate = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+def _figures(rounds: list[dict[str, Spent]]) -> dict[str, float]:
+    """Medians of the rounds. `cpu_` figures are processor seconds per million events, of both cores together."""
+    events = {"plain": PLAIN_EVENTS, "aggregated": AGGREGATED_EVENTS, "files": AGGREGATED_EVENTS, "loop": PLAIN_EVENTS}
+    rate = {name: events[name] / statistics.median(one[name].seconds for one in rounds) for name in events}
+    cpu = {name: statistics.median(one[name].cpu_seconds for one in rounds) / events[name] * 1e6 for name in events}
+    served = statistics.median(one["aggregated"].cloud_cpu_seconds for one in rounds) / AGGREGATED_EVENTS * 1e6
     return {
         "rows_per_s_plain": round(rate["plain"], 1),
         "rows_per_s_aggregated": round(rate["aggregated"], 1),
         "spark_files_rows_per_s": round(rate["files"], 1),
         "plain_loop_rows_per_s": round(rate["loop"], 1),
-        "ratio_to_spark_files": round(statistics.median(one["aggregated"] / one["files"] for one in rounds), 3),
-        "ratio_to_plain_loop": round(statistics.median(one["plain"] / one["loop"] for one in rounds), 3),
+        "ratio_to_spark_files": round(
+            statistics.median(one["files"].seconds / one["aggregated"].seconds for one in rounds), 3
+        ),
+        "ratio_to_plain_loop": round(
+            statistics.median(one["loop"].seconds / one["plain"].seconds for one in rounds), 3
+        ),
+        "cpu_s_per_million_plain": round(cpu["plain"], 2),
+        "cpu_s_per_million_aggregated": round(cpu["aggregated"], 2),
+        "cpu_s_per_million_spark_files": round(cpu["files"], 2),
+        "cpu_s_per_million_of_emulator": round(served, 2),
+        "cpu_ratio_to_spark_files": round(
+            statistics.median(one["files"].cpu_seconds / one["aggregated"].cpu_seconds for one in rounds), 3
+        ),
     }
 
 
@@ -113,14 +130,23 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _drain(bench: Bench, stream: str) -> float:
-    """Ingest all of a stream with a new checkpoint and return the seconds from start to drained."""
+def _spent(cloud: Cloud, work: Callable[[], object]) -> Spent:
+    with spending(cloud) as spent:
+        work()
+    return spent
+
+
+def _drain(bench: Bench, stream: str) -> Spent:
+    """Ingest all of a stream with a new checkpoint and return what it takes from start to drained."""
     settings = {"stream": stream, "drain": "true", "shard_reads_per_second": 0.0, "shard_bytes_per_second": 0.0}
-    with bench.run_of(**settings) as run, _ingestion(run, trigger_seconds=0) as (query, ending):
-        began = time.perf_counter()
+    with (
+        bench.run_of(**settings) as run,
+        _ingestion(run, trigger_seconds=0) as (query, ending),
+        spending(bench.cloud) as spent,
+    ):
         while query.isActive and not is_drained(query, ending):
             time.sleep(0.02)
-        return time.perf_counter() - began
+    return spent
 
 
 @contextmanager
