@@ -1,20 +1,17 @@
 """One event's bytes in, a listen or the reason against it out: the ingest rules, strictly. Pure Python, no Spark.
 
-`json` alone is lenient where the contract is not: it takes `NaN`, keeps the last of two members with one name, and
-rounds numbers. Here each of those is seen, mostly without a call of Python for each member: where a name came twice,
-the text has a colon more than what was read of it.
+`streaming_jobs.plain_events` does the same for many events at once, and gives the same answers.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple
 
 from lakehouse import events
+from streaming_jobs.strict_json import Number, read_object, to_json
 
 _TIME: Final = re.compile(events.LISTEN_TIME_PATTERN)
 _MAX_OFFSET: Final = timedelta(hours=18)
@@ -25,22 +22,9 @@ _INTEGERS: Final = tuple(name for name, kind in events.FIELDS.items() if kind ==
 _NO_YEAR: Final = "0000-"
 """ISO 8601 has a year 0; `datetime` begins with 1. Both lie before 2000."""
 _LAST_MINUTE: Final = "59"
-_BLANKS: Final = " \t\n\r"
-_ESCAPED_COLON: Final = "\\u003"
-"""How an escaped colon begins, and the escapes next to it."""
-_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
-
-_WORDS: Final = {None: "null", True: "true", False: "false"}
-
-
-class _Number(str):
-    """A number that is no 64-bit integer, as it was written."""
-
-    __slots__ = ()
-
 
 # Of JSON types that the contract knows, by the names of `events.FIELDS`; of the others, by JSON's own.
-_KINDS: Final = {str: "STRING", int: "BIGINT", bool: "BOOLEAN", _Number: "NUMBER", list: "ARRAY", dict: "OBJECT"}
+_KINDS: Final = {str: "STRING", int: "BIGINT", bool: "BOOLEAN", Number: "NUMBER", list: "ARRAY", dict: "OBJECT"}
 
 
 class Reject(NamedTuple):
@@ -76,7 +60,7 @@ def judge(data: bytes, latest: datetime) -> tuple[Any, ...] | Reject:
     if len(data) > events.MAX_EVENT_BYTES:
         return PLAINLY["oversize"]
     try:
-        members = _read(data.decode())
+        members = _members(data.decode())
         extra = None if members is None or members.keys() <= events.FIELDS.keys() else _extra(members)
     except UnicodeDecodeError:
         return PLAINLY["invalid_utf8"]
@@ -138,75 +122,23 @@ def _in_utc(time: datetime) -> datetime | None:
         return time
 
 
-def _read(text: str) -> dict[str, Any] | None:
-    """The members of the text's one object; None where it is no object, or names a member twice.
-
-    Raises:
-        ValueError: If it is no JSON, or holds half of a surrogate pair.
-        RecursionError: If it is too deep.
-    """
-    text = text.strip(_BLANKS)
-    if text[:1] != "{" or text[-1] != "}":
-        return None
-    is_escaped = "\\u" in text
-    members = _read_exactly(text) if is_escaped and _ESCAPED_COLON in text else _read_quickly(text)
-    if members is None:
-        return None
-    if is_escaped and _SURROGATE.search(text):
-        # Half of a pair can be escaped, but is no character: a UnicodeEncodeError, which is a ValueError.
-        _to_json(members).encode()
-    for name in _INTEGERS:
-        if type(value := members.get(name)) is int and not _LEAST <= value <= _MOST:
-            members[name] = _Number(value)
+def _members(text: str) -> dict[str, Any] | None:
+    """The members of the text's one object, its known fields' integers within 64 bits; None as `read_object`."""
+    members = read_object(text)
+    if members is not None:
+        for name in _INTEGERS:
+            if type(value := members.get(name)) is int and not _LEAST <= value <= _MOST:
+                members[name] = Number(value)
     return members
-
-
-def _read_quickly(text: str) -> dict[str, Any] | None:
-    try:
-        members, end = _READER.raw_decode(text)
-    except json.JSONDecodeError:
-        raise
-    except ValueError:
-        # Python refuses to read thousands of digits.
-        return _read_exactly(text)
-    return members if end == len(text) and _has_all(members, text.count(":")) else None
-
-
-def _read_exactly(text: str) -> dict[str, Any]:
-    members: dict[str, Any] = _EXACT_READER.decode(text)
-    return members
-
-
-def _has_all(members: dict[str, Any], colons: int) -> bool:
-    """Tell whether these are all members of a text with so many colons, none of them escaped.
-
-    A colon stands between each name and its value, or within a text. Most events have the latter only in their time,
-    and then what is left is one for each member.
-    """
-    time = members.get("listen_time")
-    return colons == len(members) + (time.count(":") if type(time) is str else 0) or colons == _colons(members)
-
-
-def _colons(value: Any) -> int:
-    """Colons between the names and values of an object or array, and within its texts."""
-    is_object = type(value) is dict
-    found = len(value) + "".join(value).count(":") if is_object else 0
-    for inner in value.values() if is_object else value:
-        kind = type(inner)
-        if kind is str:
-            found += inner.count(":")
-        elif kind is dict or kind is list:
-            found += _colons(inner)
-    return found
 
 
 def _extra(members: dict[str, Any]) -> dict[str, str] | None:
-    return {name: _to_json(value) for name, value in members.items() if name not in events.FIELDS}
+    return {name: to_json(value) for name, value in members.items() if name not in events.FIELDS}
 
 
 @lru_cache(10_000)
 def fault_of(types: tuple[type, ...]) -> Reject | None:
-    """The first reason against the fields as they stand, by their types in the order of `events.FIELDS`."""
+    """Return the first reason against the fields by their types, which are in the order of `events.FIELDS`; or None."""
     kinds = dict(zip(events.FIELDS, types, strict=True))
     absent = [name for name in events.REQUIRED_FIELDS if kinds[name] is type(None)]
     if absent:
@@ -220,37 +152,3 @@ def fault_of(types: tuple[type, ...]) -> Reject | None:
 
 def _about(reason: str, fields: list[str]) -> Reject:
     return Reject(reason, f"{events.INGEST_REASONS[reason]}: {', '.join(fields)}")
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise json.JSONDecodeError("a name twice", "", 0)
-    return members
-
-
-def _refuse(word: str) -> Any:
-    raise json.JSONDecodeError(word, "", 0)
-
-
-def _integer(digits: str) -> int | _Number:
-    # No field needs more than twenty.
-    return int(digits) if len(digits) <= 20 else _Number(digits)
-
-
-_READER: Final = json.JSONDecoder(parse_constant=_refuse, parse_float=_Number)
-_EXACT_READER: Final = json.JSONDecoder(
-    object_pairs_hook=_distinct, parse_constant=_refuse, parse_float=_Number, parse_int=_integer
-)
-
-
-def _to_json(value: Any) -> str:
-    """JSON text of a parsed value, its numbers as they were written."""
-    kind = type(value)
-    if kind is str:
-        return encode_basestring(value)
-    if kind is dict:
-        return "{" + ",".join([f"{encode_basestring(name)}:{_to_json(inner)}" for name, inner in value.items()]) + "}"
-    if kind is list:
-        return "[" + ",".join([_to_json(inner) for inner in value]) + "]"
-    return _WORDS[value] if value is None or kind is bool else str(value)
