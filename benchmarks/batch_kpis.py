@@ -148,6 +148,8 @@ def _duckdb(cloud: Cloud, folder: Path) -> float:
             s3.download_file(bucket, file.key, files[-1])
     with duckdb.connect() as connection:
         connection.execute("SET threads = 2")
+        # The bar would come before the one line of JSON.
+        connection.execute("SET enable_progress_bar = false")
 
         def once() -> float:
             began = time.monotonic()
