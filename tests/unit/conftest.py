@@ -1,4 +1,4 @@
-"""Fixtures of the unit tests: an AWS account that exists in this process only."""
+"""Fixtures of the unit tests: an AWS account that exists in this process only, and the Lambda `start_jobs` on it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import boto3
 import moto
 import pytest
+
+from lambdas.start_jobs import handler
+from tests.unit.start_jobs_pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,3 +69,13 @@ def raw_bucket() -> str:
 def control_table() -> str:
     """Name of the control table."""
     return CONTROL_TABLE
+
+
+@pytest.fixture
+def pipeline(
+    s3: S3Client, dynamodb: DynamoDBClient, raw_bucket: str, control_table: str, monkeypatch: pytest.MonkeyPatch
+) -> Pipeline:
+    """The Lambda `start_jobs` with its surroundings; its handler finds them where it looks for those of AWS."""
+    found = Pipeline(s3, dynamodb, raw_bucket, control_table)
+    monkeypatch.setattr(handler, "build_trigger", found.trigger)
+    return found
