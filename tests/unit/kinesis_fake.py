@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
+
+import pytest
 
 from streaming_jobs.kinesis_source.client import Fetch, IteratorExpiredError, StreamClient
 from streaming_jobs.kinesis_source.offsets import Position, Shard
@@ -13,6 +16,7 @@ from streaming_jobs.kinesis_source.patience import Patience
 from streaming_jobs.kinesis_source.reader import KinesisStreamReader
 
 DAY: Final = 86_400.0
+ROOT, CHILD_A, CHILD_B = Shard("p", closed=True), Shard("a", ("p",)), Shard("b", ("p",))
 
 
 @dataclass
@@ -94,6 +98,18 @@ def options(journal: object, **others: Any) -> SourceOptions:
     """Options with nothing to wait for."""
     pace: dict[str, Any] = {"reads_per_second": 0.0, "bytes_per_second": 0.0, "max_fetch_seconds": 0.0}
     return SourceOptions(stream_name="listens", progress_location=str(journal), **(pace | others))
+
+
+def serve(stream: FakeStream, patch: pytest.MonkeyPatch) -> FakeStream:
+    """Let every reader read this stream, by the stream's clock."""
+    patch.setattr(KinesisStreamReader, "_client", lambda _self: FakeClient(stream))
+    patch.setattr("time.time", lambda: stream.now)
+    return stream
+
+
+def reader(folder: Path, **others: Any) -> KinesisStreamReader:
+    """A reader that keeps its journal in this folder."""
+    return KinesisStreamReader(options(folder, **others))
 
 
 def rows(one: KinesisStreamReader, offset: dict[str, Any]) -> dict[str, list[int]]:
