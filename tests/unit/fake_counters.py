@@ -1,6 +1,6 @@
 """The trigger's counters in memory, thousands of times faster than on moto.
 
-`test_lambdas_interleavings` holds them to the answers of the real ones.
+`test_lambdas_counters` holds them to the answers of the real ones.
 """
 
 from __future__ import annotations
