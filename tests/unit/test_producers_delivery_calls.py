@@ -25,7 +25,7 @@ def test_calls_are_full_where_the_limits_allow(tmp_path: Path) -> None:
     assert [len(call) for call in kinesis.calls] == [5, 2]
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.integers(2, 1024 * 1024 - 40), max_size=12),
     st.lists(st.integers(2, 3_000), max_size=1_200),
