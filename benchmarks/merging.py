@@ -50,11 +50,14 @@ class _Bench:
 
     def deliveries(self, day: date, rows: int, *, begin: float = 0.0, end: float = 1.0) -> DataFrame:
         """Return new deliveries between two fractions of a day, held in memory."""
-        numbers = self.spark.range(self.made, self.made + rows, 1, 2)
-        self.made += rows
-        held = numbers.select(*_delivery(day, begin, end)).persist()
+        held = self._fresh(day, rows, begin, end).persist()
         held.count()
         return held
+
+    def _fresh(self, day: date, rows: int, begin: float, end: float) -> DataFrame:
+        numbers = self.spark.range(self.made, self.made + rows, 1, 2)
+        self.made += rows
+        return numbers.select(*_delivery(day, begin, end))
 
     def merge(self, table: str, deliveries: DataFrame) -> float:
         """Merge deliveries as the job does and return the seconds."""
@@ -71,11 +74,9 @@ class _Bench:
         """Write a day in files that follow each other in time, as a stream's merges leave them."""
         uri = str(self.folder / table)
         open_table(self.spark, CURATED_LISTENS, uri)
-        numbers = self.spark.range(self.made, self.made + rows, 1, 2)
-        self.made += rows
         began = time.monotonic()
         # The last hundredth of the day is left to what comes.
-        deliveries = numbers.select(*_delivery(day, 0.0, 0.99))
+        deliveries = self._fresh(day, rows, 0.0, 0.99)
         listens = with_dimensions(deliveries, users=self.users, songs=self.songs).select(*CURATED_LISTENS.columns)
         in_slices = listens.repartitionByRange(SLICES, "listen_time")
         in_slices.write.format("delta").mode("append").save(uri)

@@ -13,8 +13,8 @@ _JVM: Final = (
     # Python sources nest deeply: with the default stack a long query ended in a StackOverflowError.
     "-Xss8m",
     # Two cores are shared by the job and what the JVM does beside it. A run of seconds ends before most of what the
-    # second compiler makes of it pays, and that compiler alone took two fifths of the CPU: it gets what runs ten times
-    # as often as by default, so that a run over millions of listens still has its loops compiled.
+    # second compiler makes of it pays: that one gets what runs ten times as often as by default, so that a run over
+    # millions of listens still has its loops compiled.
     "-XX:+UseSerialGC",
     f"-XX:Tier4InvocationThreshold={5_000 * _OFTEN}",
     f"-XX:Tier4MinInvocationThreshold={600 * _OFTEN}",

@@ -14,6 +14,7 @@ from lambdas.start_jobs.decisions import WAKE_GENERATION, WAKE_REQUEST
 
 if TYPE_CHECKING:
     from mypy_boto3_glue import GlueClient
+    from mypy_boto3_glue.type_defs import JobRunTypeDef
 
     from lambdas.start_jobs.messages import Request
 
@@ -64,7 +65,7 @@ class Runs:
 
     def latest(self, job: str) -> Latest:
         """Return how the runs of `job` stand; Glue lists the newest first."""
-        runs = self.client.get_job_runs(JobName=job, MaxResults=RECENT_RUNS)["JobRuns"]
+        runs = self._recent(job)
         is_alive = any(run["JobRunState"] in ALIVE for run in runs)
         wet = [run for run in runs if run.get("Arguments", {}).get("--dry_run") != "true"]
         if not wet:
@@ -73,5 +74,7 @@ class Runs:
 
     def is_alive(self, job: str, *, other_than: str) -> bool:
         """Tell whether a run of `job` other than `other_than` is alive, so that its end is still to come."""
-        runs = self.client.get_job_runs(JobName=job, MaxResults=RECENT_RUNS)["JobRuns"]
-        return any(run["JobRunState"] in ALIVE and run["Id"] != other_than for run in runs)
+        return any(run["JobRunState"] in ALIVE and run["Id"] != other_than for run in self._recent(job))
+
+    def _recent(self, job: str) -> list[JobRunTypeDef]:
+        return self.client.get_job_runs(JobName=job, MaxResults=RECENT_RUNS)["JobRuns"]
