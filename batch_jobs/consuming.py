@@ -6,13 +6,16 @@ bits, so its date has to be computed again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
+from batch_jobs.quality import VALID, count_by_date, totals
 from lakehouse import layout
 from lakehouse.delta import BEFORE_ANY, commit_metadata, open_table, read_changes, transaction
 from lakehouse.jobs import Run
@@ -21,6 +24,8 @@ from lakehouse.settings import KpiSettings
 from lakehouse.tables import ARCHIVED_LISTENS
 
 _CHANGE: Final = "_change_type"
+_VERSION: Final = "_commit_version"
+_ARRIVALS: Final = ("insert", "update_postimage")
 _CONSUMED: Final = "consumed"
 
 
@@ -42,22 +47,49 @@ class Touched:
         return sorted([*self.grown, *self.changed])
 
 
-def changes_between(run: Run[KpiSettings], *, after: int, until: int) -> DataFrame:
-    """Return the change feed of curated versions (`after`, `until`]. One row per changed listen and change."""
-    return read_changes(run.spark, LATEST.uri(run.settings), after=after, until=until)
+@dataclass(frozen=True)
+class Changes:
+    """What changed in `latest/` between two curated versions.
+
+    Attributes:
+        feed: One row per changed listen and change.
+        counted: `count_by_date` of the feed, by version and kind of change as well.
+        counts: The rows of `counted`.
+    """
+
+    feed: DataFrame
+    counted: DataFrame
+    counts: list[Row]
+
+    def arrived(self, *, beyond: int = BEFORE_ANY) -> DataFrame:
+        """Return the listens that came with versions past `beyond`. One row per listen, new or new in content."""
+        return _arrived(self.feed, beyond)
+
+    def valid_by_date(self, *, beyond: int = BEFORE_ANY) -> DataFrame:
+        """Return how many of `arrived` break no rule. One row per listen_date: it and `quality.VALID`."""
+        return _arrived(self.counted, beyond).groupBy("listen_date").agg(F.sum(VALID).alias(VALID))
+
+    def touched(self, *, beyond: int = BEFORE_ANY) -> Touched:
+        """Tell the dates apart that versions past `beyond` have touched."""
+        later = [row for row in self.counts if row[_VERSION] > beyond and row["listen_date"] is not None]
+        changed = {row["listen_date"] for row in later if row[_CHANGE] != "insert"}
+        return Touched(sorted({row["listen_date"] for row in later} - changed), sorted(changed))
+
+    def metrics(self) -> dict[str, int]:
+        """Return the line of metrics about what arrived."""
+        return totals(row for row in self.counts if row[_CHANGE] in _ARRIVALS)
 
 
-def arrived(changes: DataFrame, *, beyond: int = BEFORE_ANY) -> DataFrame:
-    """Return the listens that came with versions past `beyond`. One row per listen that is new or new in content."""
-    return _beyond(changes, beyond).where(F.col(_CHANGE).isin("insert", "update_postimage"))
-
-
-def touched_dates(changes: DataFrame, *, beyond: int = BEFORE_ANY) -> Touched:
-    """Tell the dates apart that versions past `beyond` have touched. Collects one row per listen_date."""
-    by_date = _beyond(changes, beyond).where(F.col("listen_date").isNotNull()).groupBy("listen_date")
-    told = by_date.agg(F.bool_and(F.col(_CHANGE) == "insert").alias("grown")).collect()
-    rows = sorted((row["listen_date"], row["grown"]) for row in told)
-    return Touched([day for day, grown in rows if grown], [day for day, grown in rows if not grown])
+@contextmanager
+def changes_between(run: Run[KpiSettings], *, after: int, until: int) -> Iterator[Changes]:
+    """Give the change feed of curated versions (`after`, `until`]; it is kept in memory inside the block."""
+    feed = read_changes(run.spark, LATEST.uri(run.settings), after=after, until=until).persist()
+    counted = count_by_date(feed, _VERSION, _CHANGE).persist()
+    try:
+        yield Changes(feed, counted, counted.collect())
+    finally:
+        counted.unpersist()
+        feed.unpersist()
 
 
 def archive_consumed(run: Run[KpiSettings], listens: DataFrame, *, before: int, until: int) -> None:
@@ -80,5 +112,5 @@ def archive_consumed(run: Run[KpiSettings], listens: DataFrame, *, before: int, 
         )
 
 
-def _beyond(changes: DataFrame, version: int) -> DataFrame:
-    return changes.where(F.col("_commit_version") > version)
+def _arrived(changes: DataFrame, beyond: int) -> DataFrame:
+    return changes.where((F.col(_VERSION) > beyond) & F.col(_CHANGE).isin(*_ARRIVALS))

@@ -19,11 +19,16 @@ _TIME_FORMAT: Final = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'"
 
 def latest_changes(changes: DataFrame, table: Table) -> DataFrame:
     """Reduce a change feed to the newest change of each key. One row per key that changed."""
-    newest = Window.partitionBy(*table.key).orderBy(F.col(_VERSION).desc(), F.col(_CHANGE).desc())
     outcomes = changes.where(F.col(_CHANGE) != "update_preimage")
+    # What one commit has deleted and inserted with the same values has only been written to another file.
+    told = outcomes.groupBy(*table.columns, _VERSION).agg(
+        F.min(_CHANGE).alias(_CHANGE), F.max(_CHANGE).alias("last_change")
+    )
+    changed = told.where(F.col(_CHANGE) == F.col("last_change"))
     # Of a key deleted and inserted by one commit the insert is the outcome; it sorts last.
-    ranked = outcomes.withColumn("newest", F.row_number().over(newest)).where(F.col("newest") == 1)
-    return ranked.drop("newest", "_commit_timestamp")
+    newest = Window.partitionBy(*table.key).orderBy(F.col(_VERSION).desc(), F.col(_CHANGE).desc())
+    ranked = changed.withColumn("newest", F.row_number().over(newest)).where(F.col("newest") == 1)
+    return ranked.drop("newest", "last_change")
 
 
 def as_changes(rows: DataFrame, *, version: int) -> DataFrame:

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from datetime import date
 
-from pyspark.sql import DataFrame
-
-from batch_jobs.consuming import archive_consumed, arrived, changes_between, touched_dates
+from batch_jobs.consuming import Changes, archive_consumed, changes_between
 from batch_jobs.maintenance import maintain
 from batch_jobs.partial_table import PartialTable
 from batch_jobs.publishing import derived
-from batch_jobs.quality import count_by_date, totals
 from batch_jobs.recomputing import recompute
 from batch_jobs.serving import rebuild, serve
 from batch_jobs.validation_metrics import append_metrics
@@ -45,20 +43,20 @@ def run(run: Run[KpiSettings]) -> None:
         return
     consumed = run.progress.read(CONSUMED)
     before = BEFORE_ANY if consumed is None else consumed
-    partials = PartialTable(run)
-    if run.settings.mode == "incremental":
-        open_table(run.spark, CURATED_LISTENS, LATEST.uri(run.settings))
-        _catch_up(run, partials, before=before, until=version_of(run.s3, LATEST, run.settings))
-    elif consumed is None:
-        run.report.facts["note"] = "nothing was consumed yet, so there is nothing to compute again"
-    else:
-        # What a run that did not finish has left is finished first: then everything stands at one curated version.
-        version = max(before, partials.reached())
-        if version > before:
-            _catch_up(run, partials, before=before, until=version)
+    with closing(PartialTable(run)) as partials:
+        if run.settings.mode == "incremental":
+            open_table(run.spark, CURATED_LISTENS, LATEST.uri(run.settings))
+            _catch_up(run, partials, before=before, until=version_of(run.s3, LATEST, run.settings))
+        elif consumed is None:
+            run.report.facts["note"] = "nothing was consumed yet, so there is nothing to compute again"
         else:
-            _reach(run, partials, None, before=before, until=version)
-        recompute(run, partials, version=version)
+            # What a run that did not finish has left is finished first: then everything stands at one curated version.
+            version = max(before, partials.reached())
+            if version > before:
+                _catch_up(run, partials, before=before, until=version)
+            else:
+                _reach(run, partials, None, before=before, until=version)
+            recompute(run, partials, version=version)
 
 
 def _catch_up(run: Run[KpiSettings], partials: PartialTable, *, before: int, until: int) -> None:
@@ -68,29 +66,22 @@ def _catch_up(run: Run[KpiSettings], partials: PartialTable, *, before: int, unt
         _reach(run, partials, None, before=before, until=until)
         serve(run)
         return
-    changes = changes_between(run, after=before, until=until).persist()
-    try:
+    with changes_between(run, after=before, until=until) as changes:
         with run.report.phase("consume"):
-            metrics = totals(count_by_date(arrived(changes)))
-            archive_consumed(run, arrived(changes), before=before, until=until)
+            archive_consumed(run, changes.arrived(), before=before, until=until)
         run.boundaries.passed("consumed_archived")
         _reach(run, partials, changes, before=before, until=until)
-        dates = touched_dates(changes).all
-    finally:
-        changes.unpersist()
-    _publish(run, partials, dates, until=until)
+    _publish(run, partials, changes.touched().all, until=until)
     serve(run)
     run.lease.check()
-    append_metrics(run, metrics, version=until, consumed_before=before)
+    append_metrics(run, changes.metrics(), version=until, consumed_before=before)
     run.boundaries.passed("metrics_written")
     run.lease.check()
     run.progress.advance(CONSUMED, version=until, run_id=run.id)
     run.boundaries.passed("progress_recorded")
 
 
-def _reach(
-    run: Run[KpiSettings], partials: PartialTable, changes: DataFrame | None, *, before: int, until: int
-) -> None:
+def _reach(run: Run[KpiSettings], partials: PartialTable, changes: Changes | None, *, before: int, until: int) -> None:
     """Bring the partials to `until`. An earlier run may have done so, or they may be lost and are made anew."""
     reached = partials.reached()
     if reached >= until:
@@ -99,8 +90,7 @@ def _reach(
         if changes is None or reached < max(before, 0):
             partials.begin(until)
         else:
-            touched = touched_dates(changes, beyond=reached)
-            partials.advance(arrived(changes, beyond=reached), touched, until=until)
+            partials.advance(changes, reached=reached, until=until)
     run.boundaries.passed("partials_committed")
 
 

@@ -6,16 +6,21 @@ does Delta neither read nor rewrite a file of any other date, nor read a file of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import reduce
+from typing import Final
 
 from delta.tables import DeltaTable
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse.tables import CURATED_LISTENS
+
+ROWS_OF_A_TASK: Final = 250_000
+"""Listens of one date above which a task of its own would hold a MERGE up: several write such a date."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,19 @@ def merge_new(latest: DeltaTable, listens: DataFrame, spans: Spans) -> None:
     """
     same = [F.col(f"t.{name}") == F.col(f"s.{name}") for name in ("listen_date", *CURATED_LISTENS.key)]
     condition = reduce(Column.__and__, same, within(spans, "t."))
-    latest.alias("t").merge(listens.alias("s"), condition).whenNotMatchedInsertAll().execute()
+    with _gathered_by_date(listens.sparkSession, all(span.rows <= ROWS_OF_A_TASK for span in spans.values())):
+        latest.alias("t").merge(listens.alias("s"), condition).whenNotMatchedInsertAll().execute()
+
+
+@contextmanager
+def _gathered_by_date(spark: SparkSession, gathered: bool) -> Iterator[None]:
+    """Let one task write a date, into one file; or let each task write what it has of a date."""
+    name = "spark.databricks.delta.merge.repartitionBeforeWrite.enabled"
+    spark.conf.set(name, str(gathered).lower())
+    try:
+        yield
+    finally:
+        spark.conf.unset(name)
 
 
 def _at(microseconds: int) -> Column:

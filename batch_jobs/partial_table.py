@@ -9,28 +9,26 @@ partials of all its listens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
-from functools import cached_property, reduce
+from functools import reduce
 from typing import Final
 
-from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 
-from batch_jobs.consuming import Touched
+from batch_jobs.consuming import Changes
 from batch_jobs.partials import partials_of, united
 from batch_jobs.quality import count_by_date
 from lakehouse import layout
 from lakehouse.delta import (
     BEFORE_ANY,
     commit_metadata,
-    listen_dates,
     on_dates,
     open_table,
     read_version,
     transaction,
 )
-from lakehouse.delta_log import read_snapshot, snapshot_of, version_of
+from lakehouse.delta_log import dates_of, newest_commit, read_snapshot, snapshot_of, version_of
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import LATEST, PARTIALS
 from lakehouse.settings import KpiSettings
@@ -41,10 +39,32 @@ _REACHED: Final = CURATED_LISTENS.name
 
 
 @dataclass(frozen=True)
+class _Kept:
+    """What this run commits, in memory.
+
+    Attributes:
+        rows: Partials.
+        dates: The dates that they replace.
+        version: The version of the table that the commit has made; `BEFORE_ANY` until then.
+    """
+
+    rows: DataFrame
+    dates: list[date]
+    version: int = BEFORE_ANY
+
+
+@dataclass
 class PartialTable:
     """The partials of every date."""
 
     run: Run[KpiSettings]
+    _kept: _Kept | None = None
+
+    def close(self) -> None:
+        """Let go of what is kept in memory."""
+        if self._kept is not None:
+            self._kept.rows.unpersist()
+            self._kept = None
 
     def reached(self) -> int:
         """Return the curated version that the partials stand for; `BEFORE_ANY` when there are none yet."""
@@ -54,44 +74,50 @@ class PartialTable:
     def read(self, dates: list[date]) -> DataFrame:
         """Return the partials of some dates, pinned to the newest version. Grain: the table's."""
         version = version_of(self.run.s3, PARTIALS, self.run.settings)
+        if self._kept is not None and (self._kept.version, self._kept.dates) == (version, dates):
+            return self._kept.rows
         return read_version(self.run.spark, self.uri, version).where(on_dates(dates))
 
-    def dates(self) -> list[date]:
-        """Return the dates that have partials, in order."""
-        return listen_dates(self.delta.toDF())
+    def dates(self) -> set[date]:
+        """Return the dates that have partials."""
+        open_table(self.run.spark, KPI_PARTIALS, self.uri)
+        return dates_of(self.run.s3, PARTIALS, self.run.settings)
 
     def begin(self, until: int) -> None:
         """Compute the partials of every date from the curated listens of one version, in one commit."""
         listens = read_version(self.run.spark, LATEST.uri(self.run.settings), until)
-        dates = sorted({*listen_dates(listens), *self.dates()})
-        self._commit(self._computed(listens, dates), dates, until)
+        dates = sorted(dates_of(self.run.s3, LATEST, self.run.settings, version=until) | self.dates())
+        self._commit(_in_files(self._computed(listens, dates)), dates, until)
 
-    def advance(self, new: DataFrame, touched: Touched, *, until: int) -> None:
+    def advance(self, changes: Changes, *, reached: int, until: int) -> None:
         """Bring the partials from where they stand to a curated version, in one commit.
 
         Args:
-            new: Listens that came since. One row per listen.
-            touched: The dates that were touched since.
+            changes: What changed since, or more.
+            reached: The curated version that the partials stand for.
             until: The curated version.
         """
-        parts = []
+        parts, touched = [], changes.touched(beyond=reached)
         if touched.grown:
-            added = self._computed(new, touched.grown)
+            of_grown = on_dates(touched.grown)
+            new, counted = changes.arrived(beyond=reached), changes.valid_by_date(beyond=reached)
+            added = partials_of(new.where(of_grown), counted.where(of_grown))
             parts.append(united(self.read(touched.grown).unionByName(added)))
         if touched.changed:
             listens = read_version(self.run.spark, LATEST.uri(self.run.settings), until)
             parts.append(self._computed(listens, touched.changed))
         # A version that touches no date moves the progress all the same: by a commit without rows.
         wanted = reduce(DataFrame.unionByName, parts) if parts else self.read([])
-        self._commit(wanted, touched.all, until)
+        self._kept = _Kept(_in_files(wanted).persist(), touched.all)
+        self._commit(self._kept.rows, touched.all, until)
+        newest = newest_commit(self.run.s3, PARTIALS.bucket(self.run.settings), PARTIALS.prefix)
+        # Delta skips, without a word, the commit of a run that was overtaken: then the newest one is another run's.
+        if newest is not None and newest.metadata.get("run_id") == self.run.id:
+            self._kept = replace(self._kept, version=newest.version)
 
     def restore(self, partials: DataFrame, dates: list[date], *, until: int) -> None:
         """Replace the partials of some dates by those of the curated version that the table stands for already."""
-        self.run.lease.check()
-        # Each kind of partials comes in parts of its own, and each part of each would be a file on each date.
-        by_date = partials.repartition("listen_date")
-        with commit_metadata(self.run.spark, job=layout.KPI_JOB, run_id=self.run.id, curated_version=until):
-            by_date.write.format("delta").mode("overwrite").option("replaceWhere", on_dates(dates)).save(self.uri)
+        self._write(_in_files(partials), dates, until)
 
     def fence(self) -> tuple[str, int]:
         """Return the Delta transaction of whatever is derived from the newest partials."""
@@ -104,14 +130,19 @@ class PartialTable:
 
     def _commit(self, partials: DataFrame, dates: list[date], until: int) -> None:
         with transaction(self.run.spark, _REACHED, until):
-            self.restore(partials, dates, until=until)
+            self._write(partials, dates, until)
+
+    def _write(self, partials: DataFrame, dates: list[date], until: int) -> None:
+        self.run.lease.check()
+        with commit_metadata(self.run.spark, job=layout.KPI_JOB, run_id=self.run.id, curated_version=until):
+            partials.write.format("delta").mode("overwrite").option("replaceWhere", on_dates(dates)).save(self.uri)
 
     @property
     def uri(self) -> str:
         """Where the table lies."""
         return PARTIALS.uri(self.run.settings)
 
-    @cached_property
-    def delta(self) -> DeltaTable:
-        """The table, created empty when it is not there yet."""
-        return open_table(self.run.spark, KPI_PARTIALS, self.uri)
+
+def _in_files(partials: DataFrame) -> DataFrame:
+    """Put what is written into one file into one partition: each kind of each date."""
+    return partials.repartition("listen_date", "kind")

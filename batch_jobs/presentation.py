@@ -1,21 +1,18 @@
-"""Write KPI rows into a presentation table: only rows that differ, in one commit, or no commit at all.
-
-A row that is served carries the version of the commit that wrote it, so a commit that changes nothing must not be.
-"""
+"""KPI rows against those that a presentation table holds: pure, frames in, frames out."""
 
 from __future__ import annotations
 
 from datetime import date, datetime
 from typing import Final
 
-from delta.tables import DeltaTable
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.delta import date_list
+from lakehouse.delta import on_dates
 from lakehouse.tables import PROVENANCE_COLUMNS, Table
 
-_GONE: Final = "gone"
+DIFFERS: Final = "differs"
+GONE: Final = "gone"
 
 
 def with_provenance(kpis: DataFrame, *, curated_version: int, run_id: str, computed_at: datetime) -> DataFrame:
@@ -29,34 +26,27 @@ def with_provenance(kpis: DataFrame, *, curated_version: int, run_id: str, compu
     )
 
 
-def changed_rows(current: DataFrame, wanted: DataFrame, table: Table) -> DataFrame:
+def compared(current: DataFrame, wanted: DataFrame, table: Table, dates: list[date]) -> DataFrame:
     """Compare rows by key.
 
     Args:
-        current: What the table holds for some dates. One row per key.
-        wanted: What it shall hold for those dates, with provenance. One row per key.
+        current: What the table holds, on these dates at least. One row per key.
+        wanted: What it shall hold for these dates, with provenance. One row per key.
         table: Their contract.
+        dates: The listen dates, whole.
 
     Returns:
-        One row per key that differs: the columns of `table`, and `gone`, true where the key shall vanish.
+        One row per key of either: the columns of `table`, as they are where the KPIs are the same; whether it
+        `differs`; and whether it is `gone`, which is to vanish.
     """
     values = [name for name in table.columns if name not in {*table.key, *PROVENANCE_COLUMNS}]
-    now = current.select(*table.key, F.struct(*values).alias("now"))
-    then = wanted.withColumn("then", F.struct(*values))
-    both = then.join(now, on=list(table.key), how="full_outer")
-    differs = both.where(~F.col("now").eqNullSafe(F.col("then")))
-    return differs.withColumn(_GONE, F.col("then").isNull()).select(*table.columns, _GONE)
-
-
-def merge_changes(delta: DeltaTable, changes: DataFrame, table: Table, dates: list[date]) -> None:
-    """Apply `changed_rows` in one commit."""
-    keys = " AND ".join(f"t.{name} = s.{name}" for name in table.key)
-    columns: dict[str, str | Column] = {name: f"s.{name}" for name in table.columns}
-    (
-        delta.alias("t")
-        .merge(changes.alias("s"), f"t.listen_date IN ({date_list(dates)}) AND {keys}")
-        .whenMatchedDelete(condition=f"s.{_GONE}")
-        .whenMatchedUpdate(set=columns)
-        .whenNotMatchedInsert(values=columns)
-        .execute()
-    )
+    rest = [name for name in table.columns if name not in table.key]
+    sides = {
+        "now": current.select(*table.key, F.struct(*values).alias("now"), F.struct(*rest).alias("now_row")),
+        "then": wanted.select(*table.key, F.struct(*values).alias("then"), F.struct(*rest).alias("then_row")),
+    }
+    both = sides["then"].join(sides["now"], on=list(table.key), how="full_outer")
+    differs = F.expr(on_dates(dates)) & ~F.col("now").eqNullSafe(F.col("then"))
+    row = F.when(differs, F.col("then_row")).otherwise(F.col("now_row"))
+    told = both.select(*table.key, row.alias("row"), differs.alias(DIFFERS))
+    return told.select(*table.key, *[f"row.{name}" for name in rest], DIFFERS, F.col("row").isNull().alias(GONE))

@@ -1,4 +1,8 @@
-"""From partials to presentation tables: derive, check the balance, and commit only the rows that differ.
+"""From partials to presentation tables: derive, check the balance, and commit where rows differ.
+
+A commit replaces the dates that have a row that differs, and leaves the other rows as they were, with their provenance;
+where no row differs there is no commit. Whoever reads the change feed finds a row that was rewritten as it was deleted
+and inserted by one commit (`batch_jobs.items.latest_changes` leaves it out).
 
 What is published carries, as its Delta transaction, the version of the partials that it was derived from. A run that
 was overtaken between deriving and committing is so skipped by Delta, and what a newer run has published stays.
@@ -18,9 +22,10 @@ from pyspark.sql import functions as F
 
 from batch_jobs.kpis import daily_genre_kpis, daily_top_genres
 from batch_jobs.partials import valid_by_date
-from batch_jobs.presentation import changed_rows, merge_changes, with_provenance
+from batch_jobs.presentation import DIFFERS, GONE, compared, with_provenance
 from lakehouse import layout
 from lakehouse.delta import commit_metadata, listen_dates, on_dates, open_table, transaction
+from lakehouse.delta_log import dates_of
 from lakehouse.errors import BalanceError
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import DAILY_LISTENS, TOP_GENRES, LakeTable
@@ -45,14 +50,20 @@ class Publication:
     genre_kpis: DataFrame
     curated_version: int
 
-    def changes(self, table: LakeTable) -> DataFrame:
-        """Compare with what a presentation table holds. Grain and columns: `changed_rows`."""
+    def changed(self, table: LakeTable) -> int:
+        """Count the rows of a presentation table that differ."""
+        return sum(_differing(self._compared(table)).values())
+
+    def _compared(self, table: LakeTable) -> DataFrame:
+        """Compare with what a presentation table holds. Grain and columns: `compared`."""
         kpis = self.genre_kpis if table == DAILY_LISTENS else daily_top_genres(self.genre_kpis)
         wanted = with_provenance(
             kpis, curated_version=self.curated_version, run_id=self.run.id, computed_at=self.run.now()
         )
-        current = _open(self.run, table).toDF().where(on_dates(self.dates))
-        return changed_rows(current, wanted, table.contract)
+        current = _open(self.run, table).toDF()
+        if table.by_date:
+            current = current.where(on_dates(self.dates))
+        return compared(current, wanted, table.contract, self.dates)
 
     def commit(self, fence: tuple[str, int]) -> None:
         """Write what differs, table by table.
@@ -61,26 +72,40 @@ class Publication:
             fence: Delta transaction of the partials that this comes from.
         """
         for table in PRESENTED:
-            changes = self.changes(table).persist()
+            rows = self._compared(table).persist()
             try:
-                if changed := changes.count():
-                    self._merge(table, changes, fence)
-                self.run.report.facts[f"{table.name}_changed"] = changed
+                if differing := _differing(rows):
+                    self._replace(table, rows.where(f"NOT {GONE}"), list(differing), fence)
+                self.run.report.facts[f"{table.name}_changed"] = sum(differing.values())
             finally:
-                changes.unpersist()
+                rows.unpersist()
             self.run.boundaries.passed(f"{table.name}_committed")
 
-    def _merge(self, table: LakeTable, changes: DataFrame, fence: tuple[str, int]) -> None:
-        delta = _open(self.run, table)
+    def _replace(self, table: LakeTable, rows: DataFrame, dates: list[date], fence: tuple[str, int]) -> None:
         self.run.lease.check()
         about = {"job": layout.KPI_JOB, "run_id": self.run.id, "curated_version": self.curated_version}
+        whole = rows.select(*table.contract.columns)
+        if table.by_date:
+            writer = (
+                whole.where(on_dates(dates)).repartition("listen_date").write.option("replaceWhere", on_dates(dates))
+            )
+        else:
+            writer = whole.coalesce(1).write
         with commit_metadata(self.run.spark, **about), transaction(self.run.spark, *fence):
-            merge_changes(delta, changes, table.contract, self.dates)
+            writer.format("delta").mode("overwrite").save(table.uri(self.run.settings))
 
 
 def published_dates(run: Run[KpiSettings]) -> set[date]:
     """Return the dates that a presentation table has rows of."""
-    return {day for table in PRESENTED for day in listen_dates(_open(run, table).toDF())}
+    _open(run, DAILY_LISTENS)
+    charts = _open(run, TOP_GENRES)
+    return dates_of(run.s3, DAILY_LISTENS, run.settings) | listen_dates(charts.toDF())
+
+
+def _differing(compared_rows: DataFrame) -> dict[date, int]:
+    """Count the rows that differ, by listen_date. Collects one row per date that has any."""
+    counted = compared_rows.where(DIFFERS).groupBy("listen_date").count().collect()
+    return {row["listen_date"]: row["count"] for row in counted}
 
 
 def _open(run: Run[KpiSettings], table: LakeTable) -> DeltaTable:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import Final
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from lakehouse.tables import VALIDATION_RULES
@@ -43,23 +43,20 @@ def valid_listens(listens: DataFrame) -> DataFrame:
     return listens.where(~_any_broken())
 
 
-def count_by_date(listens: DataFrame) -> DataFrame:
+def count_by_date(listens: DataFrame, *and_by: str) -> DataFrame:
     """Count the listens: all, valid, and those that break each rule (a row may break several).
 
     Returns:
-        One row per listen_date, with a column for each count.
+        One row per listen_date and `and_by`, with a column for each count.
     """
     counts = [F.count_if(broken()).alias(rule) for rule, broken in _BROKEN.items()]
-    return listens.groupBy("listen_date").agg(
+    return listens.groupBy("listen_date", *and_by).agg(
         F.count("*").alias(_TOTAL), F.count_if(~_any_broken()).alias(VALID), *counts
     )
 
 
-def totals(counted: DataFrame) -> dict[str, int]:
-    """Add the counts of all dates up, as the line of metrics names them. Collects one row."""
-    names = (_TOTAL, VALID, *_BROKEN)
-    row = counted.agg(*[F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in names]).first()
-    if row is None:
-        raise AssertionError("an aggregate without groups has one row")
-    found = {name: int(value) for name, value in row.asDict().items()}
+def totals(counts: Iterable[Row]) -> dict[str, int]:
+    """Add the rows of `count_by_date` up, as the line of metrics names them."""
+    rows = list(counts)
+    found = {name: sum(row[name] for row in rows) for name in (_TOTAL, VALID, *_BROKEN)}
     return found | {"dropped_rows": found[_TOTAL] - found[VALID]}

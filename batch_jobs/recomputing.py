@@ -15,7 +15,8 @@ from batch_jobs.publishing import PRESENTED, derived, published_dates
 from batch_jobs.quality import count_by_date, totals
 from batch_jobs.serving import serve
 from batch_jobs.validation_metrics import append_metrics
-from lakehouse.delta import listen_dates, on_dates, read_version
+from lakehouse.delta import on_dates, read_version
+from lakehouse.delta_log import dates_of
 from lakehouse.errors import ListenlakeError
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import LATEST
@@ -40,16 +41,16 @@ def recompute(run: Run[KpiSettings], partials: PartialTable, *, version: int) ->
     """
     listens = read_version(run.spark, LATEST.uri(run.settings), version)
     first, last = run.settings.from_date or date.min, run.settings.to_date or date.max
-    known = {*listen_dates(listens), *partials.dates(), *published_dates(run)}
+    known = dates_of(run.s3, LATEST, run.settings, version=version) | partials.dates() | published_dates(run)
     dates = sorted(day for day in known if first <= day <= last)
     whole = listens.where(on_dates(dates))
     counted = count_by_date(whole).persist()
     computed = partials_of(whole, counted).persist()
     try:
         with run.report.phase("recompute"), derived(run, computed, dates, curated_version=version) as publication:
-            metrics = totals(counted)
+            metrics = totals(counted.collect())
             drift = {KPI_PARTIALS.name: differences(computed, partials.read(dates)).count()}
-            drift |= {table.name: publication.changes(table).count() for table in PRESENTED}
+            drift |= {table.name: publication.changed(table) for table in PRESENTED}
             run.report.facts.update(table_version=version, dates=len(dates), drift=drift)
             if any(drift.values()) and run.settings.repair == "false":
                 raise DriftError(

@@ -120,16 +120,15 @@ def transaction(spark: SparkSession, application: str, version: int) -> Iterator
 
 
 def on_dates(dates: list[date]) -> str:
-    """Render the predicate that picks dates; with none it picks nothing."""
-    return f"listen_date IN ({date_list(dates)})" if dates else "false"
+    """Render the predicate that picks dates, by literals: only these let Delta skip the files of other dates.
+
+    With no dates it picks nothing.
+    """
+    literals = ", ".join(f"DATE'{day.isoformat()}'" for day in sorted(dates))
+    return f"listen_date IN ({literals})" if literals else "false"
 
 
-def listen_dates(frame: DataFrame) -> list[date]:
-    """Collect the distinct listen dates, one row each, in order."""
+def listen_dates(frame: DataFrame) -> set[date]:
+    """Collect the distinct listen dates, one row each."""
     found = frame.select("listen_date").where("listen_date IS NOT NULL").distinct().collect()
-    return sorted(row["listen_date"] for row in found)
-
-
-def date_list(dates: list[date]) -> str:
-    """Render dates as the literals of an `IN (...)`: only literals let Delta skip the files of other dates."""
-    return ", ".join(f"DATE'{day.isoformat()}'" for day in sorted(dates))
+    return {row["listen_date"] for row in found}

@@ -9,6 +9,7 @@ import io
 import json
 import re
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote
 
@@ -104,6 +105,13 @@ def version_of(s3: S3Client, table: LakeTable, places: Places) -> int:
 def snapshot_of(s3: S3Client, table: LakeTable, places: Places) -> Snapshot:
     """Return a table that is there as it is now, by its log and without Spark."""
     return _there(read_snapshot(s3, table.bucket(places), table.prefix), table, places)
+
+
+def dates_of(s3: S3Client, table: LakeTable, places: Places, *, version: int | None = None) -> set[date]:
+    """Return the listen dates that a table partitioned by them has rows of, as of `version` or as it is now."""
+    snapshot = _there(read_snapshot(s3, table.bucket(places), table.prefix, version=version), table, places)
+    days = (file.partition["listen_date"] for file in snapshot.files.values())
+    return {date.fromisoformat(day) for day in days if day is not None}
 
 
 def _there(found: T | None, table: LakeTable, places: Places) -> T:

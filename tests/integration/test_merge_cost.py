@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from delta.tables import DeltaTable
 
+from batch_jobs import merging
 from lakehouse import layout
 from tests.integration.spark_fixtures import Lab, listen, song
 
@@ -52,3 +54,17 @@ def test_a_merge_rewrites_no_file_and_opens_only_those_that_may_hold_its_listens
     for path, body in kept.items():
         lab.put(layout.LATEST + path, body, bucket=bucket)
     assert len(lab.latest()) == 5
+
+
+def test_a_date_that_several_tasks_write_takes_each_listen_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merging, "ROWS_OF_A_TASK", 1)
+    lab.put_users(1)
+    lab.put_songs(song(1, "a"))
+    listens = [listen(1, "a", f"{day}T20:00:{second:02}") for day in (OLD, DAY) for second in range(20)]
+    lab.put_batch(0, *listens)
+    assert lab.transform()["accepted"] == 40
+    lab.put_batch(1, *listens, listen(1, "a", f"{DAY}T21:00:00", sequence=1))
+    facts = lab.transform()
+    assert (facts["accepted"], facts["duplicates"]) == (1, 40)
+    assert len({row["event_id"] for row in lab.latest()}) == len(lab.latest()) == 41
+    assert last_merge(lab)["numTargetFilesRemoved"] == 0

@@ -213,7 +213,7 @@ class Unchecked(Lease):
         """Find nothing wrong."""
 
 
-@pytest.mark.parametrize("boundary", ["kpis_derived"])
+@pytest.mark.parametrize("boundary", ["partials_committed", "kpis_derived"])
 def test_a_stale_run_that_finishes_last_does_not_win(lab: Lab, boundary: str) -> None:
     put_catalog(lab)
     lab.put_batch(0, listen(1, "a", f"{DAY}T10:00:00"))

@@ -66,6 +66,27 @@ def test_a_rebuild_repairs_lost_changed_and_foreign_items_and_old_versions_do_no
     assert len(live) == len(rows) == 4, "the item count reconciles"
 
 
+def test_a_row_that_a_commit_only_rewrites_keeps_what_an_earlier_unserved_commit_made_of_it(lab: Lab) -> None:
+    published(lab)
+    before = lab.genre_items()
+    lab.put_batch(2, listen(2, "b", f"{DAY}T12:00:00", sequence=7))
+    lab.transform()
+    assert lab.kpis(kill_at="top_genres_committed")["crashed"]
+    assert lab.genre_items() == before, "nothing was served yet"
+    lab.put_batch(3, listen(2, "c", f"{DAY}T12:00:00", sequence=8))
+    lab.transform()
+    assert lab.kpis()["daily_listens_served"] == {"written": 2}
+    served = lab.genre_items()
+    assert {genre: served[DAY, genre]["listen_count"] for genre in ("genre a", "genre b", "genre c")} == {
+        "genre a": 2,
+        "genre b": 2,
+        "genre c": 2,
+    }
+    versions = {genre: served[DAY, genre]["source_version"] for genre in ("genre a", "genre b", "genre c")}
+    assert versions["genre a"] == before[DAY, "genre a"]["source_version"], "its row was rewritten and not changed"
+    assert versions["genre b"] < versions["genre c"], "each carries the commit that changed it"
+
+
 def test_a_rebuild_that_is_interrupted_is_finished_by_the_next_run(lab: Lab) -> None:
     published(lab)
     before = lab.genre_items()
