@@ -87,7 +87,7 @@ class PartialTable:
         """Compute the partials of every date from the curated listens of one version, in one commit."""
         listens = read_version(self.run.spark, LATEST.uri(self.run.settings), until)
         dates = sorted(dates_of(self.run.s3, LATEST, self.run.settings, version=until) | self.dates())
-        self._commit(_in_files(self._computed(listens, dates)), dates, until)
+        self._commit(_in_files(self._computed(listens, dates), dates), dates, until)
 
     def advance(self, changes: Changes, *, reached: int, until: int) -> None:
         """Bring the partials from where they stand to a curated version, in one commit.
@@ -108,7 +108,7 @@ class PartialTable:
             parts.append(self._computed(listens, touched.changed))
         # A version that touches no date moves the progress all the same: by a commit without rows.
         wanted = reduce(DataFrame.unionByName, parts) if parts else self.read([])
-        self._kept = _Kept(_in_files(wanted).persist(), touched.all)
+        self._kept = _Kept(_in_files(wanted, touched.all).persist(), touched.all)
         self._commit(self._kept.rows, touched.all, until)
         newest = newest_commit(self.run.s3, PARTIALS.bucket(self.run.settings), PARTIALS.prefix)
         # Delta skips, without a word, the commit of a run that was overtaken: then the newest one is another run's.
@@ -117,7 +117,7 @@ class PartialTable:
 
     def restore(self, partials: DataFrame, dates: list[date], *, until: int) -> None:
         """Replace the partials of some dates by those of the curated version that the table stands for already."""
-        self._write(_in_files(partials), dates, until)
+        self._write(_in_files(partials, dates), dates, until)
 
     def fence(self) -> tuple[str, int]:
         """Return the Delta transaction of whatever is derived from the newest partials."""
@@ -143,6 +143,6 @@ class PartialTable:
         return PARTIALS.uri(self.run.settings)
 
 
-def _in_files(partials: DataFrame) -> DataFrame:
-    """Put what is written into one file into one partition: each kind of each date."""
-    return partials.repartition("listen_date", "kind")
+def _in_files(partials: DataFrame, dates: list[date]) -> DataFrame:
+    """Put what becomes one file into one partition: a date or, where there is only one, each kind of it."""
+    return partials.repartition("listen_date", *(["kind"] if len(dates) == 1 else []))

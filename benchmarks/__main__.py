@@ -13,17 +13,20 @@ from benchmarks.catching_up import measure_catching_up
 from benchmarks.delivering import measure_delivering
 from benchmarks.generating import measure_generating
 from benchmarks.ingesting import measure_ingesting
+from benchmarks.large_day import measure_large_day
 from benchmarks.merging import measure_merging
 from benchmarks.parsing import measure_parsing
 from benchmarks.processes import Measure, measured
+from benchmarks.serving_items import measure_serving_items
 
 
 def benchmarks(listens: int) -> dict[str, tuple[Measure, ...]]:
-    """Return the parts of each benchmark; `listens` is the size of a large day in `batch`."""
+    """Return the parts of each benchmark; `listens` is the size of a large day."""
     return {
-        "batch": (partial(measure_merging, listens // 10), partial(measure_kpis, listens)),
+        "batch": (partial(measure_merging, listens // 10), partial(measure_kpis, listens), measure_serving_items),
         "catching_up": (measure_catching_up,),
         "ingest": (measure_ingesting,),
+        "large_day": (partial(measure_large_day, listens),),
         "parsing": (measure_parsing, measure_bad_events),
         "producer": (measure_generating, measure_delivering),
     }
@@ -34,7 +37,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("name", nargs="?", choices=sorted(benchmarks(0)))
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--listens", type=int, default=1_000_000, help="listens of a large day in `batch`")
+    parser.add_argument(
+        "--listens", type=int, default=1_000_000, help="listens of a large day, in `batch` and `large_day`"
+    )
     chosen = parser.parse_args()
     known = benchmarks(chosen.listens)
     figures: dict[str, float] = {}

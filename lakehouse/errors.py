@@ -33,6 +33,8 @@ Each message says what was expected, what was found and what to do.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ListenlakeError(Exception):
     """Root of every error that ends a run with exit code 1."""
@@ -51,6 +53,16 @@ class ListenlakeError(Exception):
         self.expected = expected
         self.found = found
         self.do = do
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle whole: an error of another process, whose arguments have names, would break the pool instead."""
+        return _again, (type(self), str(self), self.__dict__)
+
+
+def _again(kind: type[ListenlakeError], message: str, attributes: dict[str, Any]) -> ListenlakeError:
+    error = kind.__new__(kind, message)
+    error.__dict__.update(attributes)
+    return error
 
 
 class SettingsError(ListenlakeError):
