@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from statistics import median
@@ -19,11 +19,10 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from batch_jobs import kpi_transformation
-from benchmarks.sessions import session_on_cloud, told
+from benchmarks.sessions import copy_files, run_job_here, session_on_cloud, told
 from lakehouse import layout
 from lakehouse.delta import open_table
-from lakehouse.delta_log import read_snapshot
-from lakehouse.jobs import leased_run
+from lakehouse.lake_tables import LATEST
 from lakehouse.settings import KpiSettings
 from lakehouse.spark import schema_of
 from lakehouse.tables import CURATED_LISTENS
@@ -76,14 +75,11 @@ class _Bench:
 
     def run(self, mode: str, **dates: date) -> float:
         """Run the job and return the seconds."""
-        names = {item.name: getattr(self.cloud.places, item.name) for item in fields(self.cloud.places)}
-        settings = KpiSettings(**names, mode=mode, from_date=dates.get("first"), to_date=dates.get("last"))
-        clients: Any = {"s3": self.cloud.client("s3"), "dynamodb": self.cloud.client("dynamodb")}
+        span = {"from_date": dates.get("first"), "to_date": dates.get("last")}
         began = time.monotonic()
-        with leased_run(settings, run_id="bench", session=lambda: self.spark, **clients) as run:
-            kpi_transformation.run(run)
-        self.facts = run.report.facts
-        phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in run.report.seconds.items())
+        report = run_job_here(self.cloud, self.spark, KpiSettings, kpi_transformation.run, mode=mode, **span)
+        self.facts = report.facts
+        phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.seconds.items())
         return told(f"KPIs, {mode} ({phases})", began)
 
     def incremental(self, day: date, listens: int) -> float:
@@ -137,15 +133,7 @@ def _median(once: Callable[[], float]) -> float:
 
 def _duckdb(cloud: Cloud, folder: Path) -> float:
     """Time the same KPIs of the large day on copies of the same files, with as many threads as Spark has."""
-    s3, bucket = cloud.client("s3"), cloud.places.curated_bucket
-    snapshot = read_snapshot(s3, bucket, layout.LATEST)
-    if snapshot is None:
-        raise AssertionError("the listens were just written")
-    files = []
-    for number, file in enumerate(snapshot.files.values()):
-        if file.partition["listen_date"] == LARGE.isoformat():
-            files.append(str(folder / f"{number}.parquet"))
-            s3.download_file(bucket, file.key, files[-1])
+    files = copy_files(cloud, LATEST, folder / "listens", day=LARGE)
     with duckdb.connect() as connection:
         connection.execute("SET threads = 2")
         # The bar would come before the one line of JSON.

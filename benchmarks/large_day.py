@@ -9,26 +9,23 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import SparkSession
 
 from batch_jobs import batch_transform, kpi_transformation
 from benchmarks.batch_kpis import KPIS
-from benchmarks.sessions import session_on_cloud, told
+from benchmarks.sessions import copy_files, run_job_here, session_on_cloud, told
 from lakehouse import layout
 from lakehouse.batches import BatchFile, BatchId, Manifest, commit_manifest
-from lakehouse.delta_log import snapshot_of
-from lakehouse.jobs import Run, leased_run
-from lakehouse.lake_tables import DAILY_LISTENS, LATEST, LakeTable
-from lakehouse.settings import JobSettings, KpiSettings, TransformSettings
+from lakehouse.jobs import Report
+from lakehouse.lake_tables import DAILY_LISTENS, LATEST
+from lakehouse.settings import KpiSettings, TransformSettings
 from local_cloud.cloud import Cloud
 from local_cloud.options import CloudOptions
 from producers.catalog import Catalog, build_catalog, write_catalog
@@ -40,8 +37,6 @@ REPEATED: Final = 100
 USERS: Final = 100_000
 SONGS: Final = 90_000
 SEED: Final = 7
-
-S = TypeVar("S", bound=JobSettings)
 
 
 def measure_large_day(listens: int) -> dict[str, float]:
@@ -59,11 +54,12 @@ def measure_large_day(listens: int) -> dict[str, float]:
         # The jobs are run here, once each, and not by the trigger.
         s3.put_bucket_notification_configuration(Bucket=cloud.places.raw_bucket, NotificationConfiguration={})
         delivered = _deliver(cloud, catalog, listens)
-        job = _Jobs(cloud, spark)
-        merged_in, merged = job.run("merge", TransformSettings, batch_transform.run)
-        computed_in, _ = job.run("KPIs", KpiSettings, kpi_transformation.run)
-        wanted = _by_duckdb(_copies(cloud, LATEST, folder / "latest"))
-        published = _published(_copies(cloud, DAILY_LISTENS, folder / "daily"))
+        merge = partial(run_job_here, cloud, spark, TransformSettings, batch_transform.run)
+        compute = partial(run_job_here, cloud, spark, KpiSettings, kpi_transformation.run)
+        merged_in, merged = _timed("merge", merge)
+        computed_in, _ = _timed("KPIs", compute)
+        wanted = _by_duckdb(copy_files(cloud, LATEST, folder / "latest"))
+        published = _published(copy_files(cloud, DAILY_LISTENS, folder / "daily"))
     return {
         "large_day_listens": listens,
         "large_day_deliveries": delivered,
@@ -76,19 +72,10 @@ def measure_large_day(listens: int) -> dict[str, float]:
     }
 
 
-@dataclass(frozen=True)
-class _Jobs:
-    cloud: Cloud
-    spark: SparkSession
-
-    def run(self, what: str, settings_type: type[S], job: Callable[[Run[S]], None]) -> tuple[float, dict[str, Any]]:
-        """Run a job and return its seconds and the facts of its report."""
-        names = {item.name: getattr(self.cloud.places, item.name) for item in fields(self.cloud.places)}
-        clients: Any = {"s3": self.cloud.client("s3"), "dynamodb": self.cloud.client("dynamodb")}
-        began = time.monotonic()
-        with leased_run(settings_type(**names), run_id=what, session=lambda: self.spark, **clients) as run:
-            job(run)
-        return told(what, began), run.report.facts
+def _timed(what: str, work: Callable[[], Report]) -> tuple[float, dict[str, Any]]:
+    began = time.monotonic()
+    report = work()
+    return told(what, began), report.facts
 
 
 def _deliver(cloud: Cloud, catalog: Catalog, listens: int) -> int:
@@ -134,17 +121,6 @@ def _deliveries(rng: np.random.Generator, catalog: Catalog, numbers: range) -> p
         "arrived_at": pa.repeat(arrival, rows),
     }
     return pa.table(columns)
-
-
-def _copies(cloud: Cloud, table: LakeTable, folder: Path) -> list[str]:
-    """Copy the files of a table as it is now, and return their paths."""
-    folder.mkdir()
-    s3, bucket = cloud.client("s3"), table.bucket(cloud.places)
-    paths = []
-    for number, key in enumerate(snapshot_of(s3, table, cloud.places).files):
-        paths.append(str(folder / f"{number}.parquet"))
-        s3.download_file(bucket, key, paths[-1])
-    return paths
 
 
 def _by_duckdb(files: list[str]) -> dict[str, Any]:

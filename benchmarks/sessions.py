@@ -6,12 +6,19 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
+from datetime import date
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pyspark.sql import SparkSession
 
+from lakehouse.delta_log import snapshot_of
+from lakehouse.jobs import Report, Run, leased_run
+from lakehouse.lake_tables import DATE, LakeTable
+from lakehouse.settings import JobSettings
 from lakehouse.spark import build_session
 from local_cloud import lifecycle
 from local_cloud.cloud import Cloud
@@ -19,6 +26,8 @@ from local_cloud.options import CloudOptions
 from local_cloud.spark_conf import write_spark_conf
 from local_cloud.state import PROJECT
 from local_cloud.toolchain import Toolchain
+
+S = TypeVar("S", bound=JobSettings)
 
 
 def told(what: str, began: float) -> float:
@@ -49,6 +58,29 @@ def session_on_cloud(options: CloudOptions) -> Iterator[tuple[Cloud, SparkSessio
         _session(cloud.environment) as spark,
     ):
         yield cloud, spark, Path(name)
+
+
+def run_job_here(
+    cloud: Cloud, spark: SparkSession, settings_type: type[S], job: Callable[[Run[S]], None], **others: Any
+) -> Report:
+    """Run a job on the places of a cloud, in a session that is there already, and return its report."""
+    names = {item.name: getattr(cloud.places, item.name) for item in fields(cloud.places)}
+    clients: Any = {"s3": cloud.client("s3"), "dynamodb": cloud.client("dynamodb")}
+    settings = settings_type(**names, **others)
+    with leased_run(settings, run_id="benchmark", session=lambda: spark, **clients) as run:
+        job(run)
+    return run.report
+
+
+def copy_files(cloud: Cloud, table: LakeTable, folder: Path, *, day: date | None = None) -> list[str]:
+    """Copy the files of a table as it is now, or those of one date, into a new folder; return their paths."""
+    folder.mkdir()
+    s3, paths = cloud.client("s3"), []
+    for number, file in enumerate(snapshot_of(s3, table, cloud.places).files.values()):
+        if day is None or file.partition[DATE] == day.isoformat():
+            paths.append(str(folder / f"{number}.parquet"))
+            s3.download_file(table.bucket(cloud.places), file.key, paths[-1])
+    return paths
 
 
 @contextmanager

@@ -213,16 +213,22 @@ class Unchecked(Lease):
         """Find nothing wrong."""
 
 
-@pytest.mark.parametrize("boundary", ["partials_committed", "kpis_derived"])
-def test_a_stale_run_that_finishes_last_does_not_win(lab: Lab, boundary: str) -> None:
+@pytest.mark.parametrize(
+    ("boundary", "kill_at"),
+    [("partials_committed", "-"), ("partials_committed", "partials_committed"), ("kpis_derived", "-")],
+)
+def test_a_stale_run_that_finishes_last_does_not_win(lab: Lab, boundary: str, kill_at: str) -> None:
     put_catalog(lab)
+    lab.put_batch(2, listen(1, "b", f"{DAY}T09:00:00"))
+    lab.transform()
+    lab.kpis()
     lab.put_batch(0, listen(1, "a", f"{DAY}T10:00:00"))
     lab.transform()
 
     def overtake() -> None:
         lab.put_batch(1, listen(63, "a", f"{DAY}T11:00:00", sequence=2), listen(64, "e", f"{DAY}T11:00:00", sequence=3))
         lab.transform()
-        lab.kpis()
+        lab.kpis(kill_at=kill_at)
 
     control = lab.places.control_table
     stale = Run(
@@ -238,6 +244,9 @@ def test_a_stale_run_that_finishes_last_does_not_win(lab: Lab, boundary: str) ->
         now=lambda: lab.now,
     )
     kpi_transformation.run(stale)
+    if kill_at != "-":
+        # The run that overtook has died as well: another one finishes for both.
+        lab.kpis()
     check(lab)
     assert [row["event_id"] for row in lab.consumed()] == [row["event_id"] for row in lab.latest()]
     found = versions(lab)
