@@ -9,7 +9,8 @@ from pyspark.sql import SparkSession
 from local_cloud import lifecycle
 from local_cloud.cloud import Cloud
 from local_cloud.options import CloudOptions
-from tests.integration.spark_fixtures import Lab, forget_tables, make_lab, spark_session
+from tests.integration.laboratory import Lab, make_lab
+from tests.integration.spark_fixtures import forget_tables, spark_session
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,7 +9,8 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse import lake_tables
-from tests.integration.spark_fixtures import Lab, Row, without
+from tests.integration.laboratory import Lab
+from tests.integration.records import Row, without
 
 PROVENANCE: Final = ("curated_version", "run_id", "computed_at")
 KPIS: Final = """

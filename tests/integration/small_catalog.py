@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.integration.spark_fixtures import Lab, song
+from tests.integration.laboratory import Lab
+from tests.integration.records import song
 
 DAY = "2024-06-25"
 LATER = "2024-06-26"

@@ -16,7 +16,8 @@ from listenlake.audit import audit
 from listenlake.bad_fix import Fix
 from listenlake.bad_replay import BadRecordStore
 from streaming_jobs.kinesis_source.rows import ARROW_SCHEMA
-from tests.integration.spark_fixtures import CLOCK, Lab, song
+from tests.integration.laboratory import Lab
+from tests.integration.records import CLOCK, song
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

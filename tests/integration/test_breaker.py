@@ -6,7 +6,8 @@ import pytest
 
 from lakehouse import layout
 from lakehouse.errors import BreakerError
-from tests.integration.spark_fixtures import Lab, listen, song
+from tests.integration.laboratory import Lab
+from tests.integration.records import listen, song
 
 DAY = "2024-06-25"
 

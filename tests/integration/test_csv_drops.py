@@ -16,7 +16,8 @@ from lakehouse.jobs import Run
 from lakehouse.settings import IngestSettings
 from streaming_jobs.csv_drops import DropIngestion
 from streaming_jobs.micro_batches import MicroBatchSink
-from tests.integration.spark_fixtures import Lab, song
+from tests.integration.laboratory import Lab
+from tests.integration.records import song
 
 KEY: Final = "streams/june/day.csv"
 FIRST: Final = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from lakehouse import layout
-from tests.integration.spark_fixtures import Lab, listen, song
+from tests.integration.laboratory import Lab
+from tests.integration.records import listen, song
 
 DAY = "2024-06-25"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lakehouse import layout
-from tests.integration.spark_fixtures import Lab, listen, to_csv
+from tests.integration.laboratory import Lab
+from tests.integration.records import listen, to_csv
 
 DAY, LATER = "2024-06-25", "2024-06-26"
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from lakehouse import lake_tables
 from tests.integration.kpi_oracle import by_duckdb, presented
-from tests.integration.spark_fixtures import Lab, Row, listen, song
+from tests.integration.laboratory import Lab
+from tests.integration.records import Row, listen, song
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

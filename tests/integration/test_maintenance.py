@@ -7,7 +7,8 @@ from datetime import date
 from batch_jobs.maintenance import crowded_dates
 from lakehouse import layout
 from lakehouse.delta_log import DeltaFile, Snapshot, read_snapshot
-from tests.integration.spark_fixtures import Lab, listen, song
+from tests.integration.laboratory import Lab
+from tests.integration.records import listen, song
 
 OLD, DAY, LATER = "2024-06-20", "2024-06-25", "2024-06-26"
 

@@ -10,7 +10,8 @@ import pytest
 
 from lakehouse import lake_tables, layout
 from tests.integration.kpi_oracle import by_duckdb, presented
-from tests.integration.spark_fixtures import Lab, listen, song
+from tests.integration.laboratory import Lab
+from tests.integration.records import listen, song
 
 BATCHES: Final = 350
 DATES: Final = 100

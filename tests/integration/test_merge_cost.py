@@ -9,7 +9,8 @@ from delta.tables import DeltaTable
 
 from batch_jobs import merging
 from lakehouse import layout
-from tests.integration.spark_fixtures import Lab, listen, song
+from tests.integration.laboratory import Lab
+from tests.integration.records import listen, song
 
 OLD, DAY = "2024-06-24", "2024-06-25"
 

@@ -20,7 +20,8 @@ from lakehouse.delta_log import read_snapshot
 from lakehouse.jobs import Report, Run
 from lakehouse.leases import Lease
 from lakehouse.settings import KpiSettings
-from tests.integration.spark_fixtures import Lab, Row, listen, song, without
+from tests.integration.laboratory import Lab
+from tests.integration.records import Row, listen, song, without
 
 OLD, DAY, LATER = "2024-06-20", "2024-06-25", "2024-06-26"
 FAR = 2**40 + 3

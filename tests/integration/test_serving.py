@@ -11,7 +11,8 @@ from delta.tables import DeltaTable
 from batch_jobs.objects import delete_all
 from batch_jobs.serving import ServingError
 from lakehouse import layout
-from tests.integration.spark_fixtures import Lab, listen, song, without
+from tests.integration.laboratory import Lab
+from tests.integration.records import listen, song, without
 
 DAY, LATER = "2024-06-25", "2024-06-26"
 PROVENANCE = ("source_version", "run_id", "computed_at", "curated_version")

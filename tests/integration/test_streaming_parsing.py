@@ -21,7 +21,7 @@ from lakehouse.tables import PROCESSED_LISTENS
 from streaming_jobs.kinesis_source.rows import ARROW_SCHEMA
 from streaming_jobs.outcome_files import PartWriter
 from streaming_jobs.parsing import PARSED, parse_batches, placed
-from tests.integration.spark_fixtures import Lab
+from tests.integration.laboratory import Lab
 from tests.payloads import ACCEPTED, ARRIVED, REJECTED, good
 
 if TYPE_CHECKING:

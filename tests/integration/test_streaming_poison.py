@@ -31,7 +31,7 @@ from streaming_jobs.kinesis_source import KinesisSource
 from streaming_jobs.micro_batches import MicroBatchSink
 from streaming_jobs.outcome_files import Judge
 from streaming_jobs.parsing import parse_batches
-from tests.integration.spark_fixtures import Lab
+from tests.integration.laboratory import Lab
 
 if TYPE_CHECKING:
     from local_cloud.cloud import Cloud

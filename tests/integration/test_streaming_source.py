@@ -29,7 +29,8 @@ from lakehouse.leases import LeaseLostError
 from lakehouse.settings import IngestSettings
 from streaming_jobs.kinesis_source import KinesisSource, await_drained, end_offsets, pin_tip, progress_of
 from streaming_jobs.micro_batches import MicroBatchSink
-from tests.integration.spark_fixtures import ARRIVAL, PROCESSED_SCHEMA, Crash, Lab
+from tests.integration.laboratory import Crash, Lab
+from tests.integration.records import ARRIVAL, PROCESSED_SCHEMA
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

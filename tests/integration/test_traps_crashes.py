@@ -9,8 +9,9 @@ import pytest
 from batch_jobs.archiving import Archive
 from lakehouse import layout
 from lakehouse.boundaries import Boundaries
+from tests.integration.laboratory import Lab
+from tests.integration.records import listen, without
 from tests.integration.small_catalog import DAY, put_catalog
-from tests.integration.spark_fixtures import Lab, listen, without
 
 TRANSFORM_BOUNDARIES = ("merged", "rejects_written", "marked", "copied", "archived", "deleted")
 KPI_BOUNDARIES = (

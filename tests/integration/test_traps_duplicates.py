@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from tests.integration.laboratory import Lab
+from tests.integration.records import PROCESSED_SCHEMA, listen
 from tests.integration.small_catalog import DAY, put_catalog, run_both
-from tests.integration.spark_fixtures import PROCESSED_SCHEMA, Lab, listen
 
 
 def test_same_file_delivered_twice_and_two_files_of_one_day(lab: Lab) -> None:

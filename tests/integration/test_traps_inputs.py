@@ -9,8 +9,9 @@ import pytest
 
 from batch_jobs.dimensions import DimensionError
 from lakehouse import layout
+from tests.integration.laboratory import Lab
+from tests.integration.records import listen, to_csv
 from tests.integration.small_catalog import DAY, put_catalog, run_both
-from tests.integration.spark_fixtures import Lab, listen, to_csv
 
 
 def test_parquet_files_put_by_hand(lab: Lab) -> None:

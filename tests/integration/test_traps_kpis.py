@@ -10,8 +10,9 @@ from boto3.dynamodb.types import TypeSerializer
 from delta.tables import DeltaTable
 
 from lakehouse import layout
+from tests.integration.laboratory import Lab
+from tests.integration.records import listen, song
 from tests.integration.small_catalog import DAY, LATER, put_catalog, run_both
-from tests.integration.spark_fixtures import Lab, listen, song
 
 
 def test_repeat_listens_and_an_exact_average(lab: Lab) -> None:

@@ -15,7 +15,8 @@ from boto3.dynamodb.types import TypeSerializer
 
 from lakehouse import layout
 from lakehouse.batches import BatchFile, BatchId, Manifest
-from tests.integration.spark_fixtures import ARRIVAL, PROCESSED_SCHEMA, Lab, listen, make_lab, to_parquet
+from tests.integration.laboratory import Lab, make_lab
+from tests.integration.records import ARRIVAL, PROCESSED_SCHEMA, listen, to_parquet
 
 DAY, LATER = "2024-06-25", "2024-06-26"
 SHARD = "shardId-000000000000"

@@ -18,7 +18,8 @@ from lakehouse.control import Progress
 from lakehouse.delta_log import DeltaLogError, read_snapshot
 from listenlake.audit import audit
 from listenlake.table_states import describe_tables
-from tests.integration.spark_fixtures import CLOCK, Lab, to_parquet
+from tests.integration.laboratory import Lab
+from tests.integration.records import CLOCK, to_parquet
 from tests.unit.audited_pipeline import DAY, LATER, build, make_pipeline, rejects_key
 
 MINUTE = f"{DAY}T10:07"

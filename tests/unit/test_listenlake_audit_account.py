@@ -14,7 +14,8 @@ from lakehouse import layout
 from lakehouse.batches import BatchId
 from listenlake.audit import Account, AuditReport, audit
 from listenlake.cli import app
-from tests.integration.spark_fixtures import CLOCK, PROCESSED_SCHEMA, Lab, listen, to_parquet
+from tests.integration.laboratory import Lab
+from tests.integration.records import CLOCK, PROCESSED_SCHEMA, listen, to_parquet
 from tests.unit.audited_pipeline import DAY, ENRICHMENT_REJECTS, SHARD, archive, build, make_pipeline, rejects_key
 
 MALFORMED = "9"
