@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from batch_jobs.quality import VALID, count_by_date, totals
 from lakehouse import layout
-from lakehouse.delta import BEFORE_ANY, commit_metadata, open_table, read_changes, transaction
+from lakehouse.delta import BEFORE_ANY, commit_options, open_table, read_changes
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import ARCHIVE, LATEST
 from lakehouse.settings import KpiSettings
@@ -106,10 +106,9 @@ def archive_consumed(run: Run[KpiSettings], listens: DataFrame, *, before: int, 
     labelled = listens.withColumn("consumed_version", F.lit(until).cast("bigint")).select(*ARCHIVED_LISTENS.columns)
     run.lease.check()
     about = {"job": layout.KPI_JOB, "run_id": run.id, "curated_version": until}
-    with commit_metadata(run.spark, **about), transaction(run.spark, _CONSUMED, until):
-        labelled.write.format("delta").mode("overwrite").option("replaceWhere", f"consumed_version > {before}").save(
-            uri
-        )
+    told = commit_options(about, transaction=(_CONSUMED, until))
+    consumed_since = f"consumed_version > {before}"
+    labelled.write.format("delta").mode("overwrite").option("replaceWhere", consumed_since).options(**told).save(uri)
 
 
 def _arrived(changes: DataFrame, beyond: int) -> DataFrame:

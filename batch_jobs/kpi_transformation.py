@@ -98,7 +98,8 @@ def _publish(run: Run[KpiSettings], partials: PartialTable, dates: list[date], *
     if not dates:
         return
     fence = partials.fence()
-    with run.report.phase("kpis"), derived(run, partials.read(dates), dates, curated_version=until) as publication:
+    with run.report.phase("kpis"):
+        publication = derived(run, partials.read(dates), dates, curated_version=until)
         run.boundaries.passed("kpis_derived")
         publication.commit(fence)
 

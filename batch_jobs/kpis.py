@@ -10,7 +10,6 @@ from pyspark.sql import functions as F
 from batch_jobs.partials import plays, unique_listeners
 
 SONGS_IN_CHART: Final = 3
-GENRES_IN_CHART: Final = 5
 
 _GENRE_DAY: Final = ["listen_date", "track_genre"]
 
@@ -42,14 +41,6 @@ def daily_genre_kpis(partials: DataFrame) -> DataFrame:
         average.alias("avg_listening_time_per_user_ms"),
         "top_songs",
     )
-
-
-def daily_top_genres(genre_kpis: DataFrame) -> DataFrame:
-    """Rank the genres of each day. One row per listen_date: the value columns of `DAILY_TOP_GENRES`."""
-    order = Window.partitionBy("listen_date").orderBy(F.col("listen_count").desc(), F.col("track_genre").asc())
-    ranked = genre_kpis.withColumn("rank", F.row_number().over(order)).where(F.col("rank") <= GENRES_IN_CHART)
-    entry = F.struct("rank", "track_genre", "listen_count")
-    return ranked.groupBy("listen_date").agg(F.array_sort(F.collect_list(entry)).alias("top_genres"))
 
 
 def half_even_quotient(total: Column, parts: Column) -> Column:

@@ -17,17 +17,10 @@ from typing import Final
 from pyspark.sql import DataFrame
 
 from batch_jobs.consuming import Changes
-from batch_jobs.partials import partials_of, united
+from batch_jobs.partials import parts_of, united
 from batch_jobs.quality import count_by_date
 from lakehouse import layout
-from lakehouse.delta import (
-    BEFORE_ANY,
-    commit_metadata,
-    on_dates,
-    open_table,
-    read_version,
-    transaction,
-)
+from lakehouse.delta import BEFORE_ANY, commit_options, on_dates, open_table, read_version
 from lakehouse.delta_log import dates_of, newest_commit, read_snapshot, snapshot_of, version_of
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import LATEST, PARTIALS
@@ -87,7 +80,7 @@ class PartialTable:
         """Compute the partials of every date from the curated listens of one version, in one commit."""
         listens = read_version(self.run.spark, LATEST.uri(self.run.settings), until)
         dates = sorted(dates_of(self.run.s3, LATEST, self.run.settings, version=until) | self.dates())
-        self._commit(_in_files(self._computed(listens, dates), dates), dates, until)
+        self._write(_in_files(self._computed(listens, dates), dates), dates, until, transaction=(_REACHED, until))
 
     def advance(self, changes: Changes, *, reached: int, until: int) -> None:
         """Bring the partials from where they stand to a curated version, in one commit.
@@ -101,7 +94,7 @@ class PartialTable:
         if touched.grown:
             of_grown = on_dates(touched.grown)
             new, counted = changes.arrived(beyond=reached), changes.valid_by_date(beyond=reached)
-            added = partials_of(new.where(of_grown), counted.where(of_grown))
+            added = parts_of(new.where(of_grown), counted.where(of_grown))
             parts.append(united(self.read(touched.grown).unionByName(added)))
         if touched.changed:
             listens = read_version(self.run.spark, LATEST.uri(self.run.settings), until)
@@ -109,7 +102,7 @@ class PartialTable:
         # A version that touches no date moves the progress all the same: by a commit without rows.
         wanted = reduce(DataFrame.unionByName, parts) if parts else self.read([])
         self._kept = _Kept(_in_files(wanted, touched.all).persist(), touched.all)
-        self._commit(self._kept.rows, touched.all, until)
+        self._write(self._kept.rows, touched.all, until, transaction=(_REACHED, until))
         newest = newest_commit(self.run.s3, PARTIALS.bucket(self.run.settings), PARTIALS.prefix)
         # Delta skips, without a word, the commit of a run that was overtaken: then the newest one is another run's.
         if newest is not None and newest.metadata.get("run_id") == self.run.id:
@@ -126,16 +119,16 @@ class PartialTable:
 
     def _computed(self, listens: DataFrame, dates: list[date]) -> DataFrame:
         whole = listens.where(on_dates(dates))
-        return partials_of(whole, count_by_date(whole))
+        return united(parts_of(whole, count_by_date(whole)))
 
-    def _commit(self, partials: DataFrame, dates: list[date], until: int) -> None:
-        with transaction(self.run.spark, _REACHED, until):
-            self._write(partials, dates, until)
-
-    def _write(self, partials: DataFrame, dates: list[date], until: int) -> None:
+    def _write(
+        self, partials: DataFrame, dates: list[date], until: int, *, transaction: tuple[str, int] | None = None
+    ) -> None:
         self.run.lease.check()
-        with commit_metadata(self.run.spark, job=layout.KPI_JOB, run_id=self.run.id, curated_version=until):
-            partials.write.format("delta").mode("overwrite").option("replaceWhere", on_dates(dates)).save(self.uri)
+        about = {"job": layout.KPI_JOB, "run_id": self.run.id, "curated_version": until}
+        told = commit_options(about, transaction=transaction)
+        writer = partials.write.format("delta").mode("overwrite").option("replaceWhere", on_dates(dates))
+        writer.options(**told).save(self.uri)
 
     @property
     def uri(self) -> str:
@@ -144,5 +137,5 @@ class PartialTable:
 
 
 def _in_files(partials: DataFrame, dates: list[date]) -> DataFrame:
-    """Put what becomes one file into one partition: a date or, where there is only one, each kind of it."""
-    return partials.repartition("listen_date", *(["kind"] if len(dates) == 1 else []))
+    """Put what becomes one file into one partition: a date; where there is only one, it lies together as it is."""
+    return partials if len(dates) == 1 else partials.repartition("listen_date")

@@ -27,15 +27,15 @@ _BLOCK_BITS: Final = _WORD_BITS + (len(WORDS) - 1).bit_length()
 _GENRE_DAY: Final = ["listen_date", "track_genre"]
 
 
-def partials_of(listens: DataFrame, counted: DataFrame) -> DataFrame:
-    """Aggregate listens.
+def parts_of(listens: DataFrame, counted: DataFrame) -> DataFrame:
+    """Turn listens into what `united` makes partials of, alone or together with other partials.
 
     Args:
         listens: One row per listen, columns of `CURATED_LISTENS`; those that break a rule are left out.
         counted: The same listens counted on their own: output of `quality.count_by_date`. The balance rests on it.
 
     Returns:
-        One row per (listen_date, kind, track_genre, track_id, user_block): columns of `KPI_PARTIALS`.
+        Columns of `KPI_PARTIALS`; a key may have many rows.
     """
     valid = valid_listens(listens)
     days = counted.where(F.col(VALID) > 0).select("listen_date", F.col(VALID).alias("plays"))
@@ -43,22 +43,33 @@ def partials_of(listens: DataFrame, counted: DataFrame) -> DataFrame:
     alike = valid.groupBy(*_GENRE_DAY, "track_id", "track_name", "artists", "duration_ms").agg(
         F.count("*").alias("plays")
     )
-    tracks = _smallest_and_sums(alike.withColumn("listening_time_ms", F.col("plays") * F.col("duration_ms")))
     number = F.shiftright("user_id", _WORD_BITS).bitwiseAND(len(WORDS) - 1)
     bit = F.expr(f"shiftleft(1L, CAST(user_id & {(1 << _WORD_BITS) - 1} AS INT))")
-    users = valid.groupBy(*_GENRE_DAY, F.shiftright("user_id", _BLOCK_BITS).alias("user_block")).agg(
-        *[F.bit_or(F.when(number == place, bit).otherwise(0)).alias(word) for place, word in enumerate(WORDS)]
+    users = valid.select(
+        *_GENRE_DAY,
+        F.shiftright("user_id", _BLOCK_BITS).alias("user_block"),
+        *[F.when(number == place, bit).otherwise(0).alias(word) for place, word in enumerate(WORDS)],
     )
-    return _as_kinds(days, tracks, users)
+    return _as_kinds(days, alike.withColumn("listening_time_ms", F.col("plays") * F.col("duration_ms")), users)
 
 
-def united(partials: DataFrame) -> DataFrame:
-    """Add partials of separate listens up. One row per (listen_date, kind, track_genre, track_id, user_block)."""
-    days = _of(partials, DAY).groupBy("listen_date").agg(F.sum("plays").alias("plays"))
-    users = _of(partials, LISTENERS).groupBy(*_GENRE_DAY, "user_block")
+def united(parts: DataFrame) -> DataFrame:
+    """Add partials, or parts, of separate listens up.
+
+    Returns:
+        One row per (listen_date, kind, track_genre, track_id, user_block): columns of `KPI_PARTIALS`.
+    """
+    days = _of(parts, DAY).groupBy("listen_date").agg(F.sum("plays").alias("plays"))
+    tracks = _of(parts, PLAYS).groupBy(*_GENRE_DAY, "track_id")
+    users = _of(parts, LISTENERS).groupBy(*_GENRE_DAY, "user_block")
     return _as_kinds(
         days,
-        _smallest_and_sums(_of(partials, PLAYS)),
+        tracks.agg(
+            F.min("track_name").alias("track_name"),
+            F.min("artists").alias("artists"),
+            F.sum("plays").alias("plays"),
+            F.sum("listening_time_ms").alias("listening_time_ms"),
+        ),
         users.agg(*[F.bit_or(word).alias(word) for word in WORDS]),
     )
 
@@ -80,23 +91,22 @@ def valid_by_date(partials: DataFrame) -> DataFrame:
 
 
 def differences(some: DataFrame, others: DataFrame) -> DataFrame:
-    """Compare partials. One row per row that only one of them has, nulls being equal."""
-    signed = some.withColumn("side", F.lit(1)).unionByName(others.withColumn("side", F.lit(-1)))
-    return signed.groupBy(*KPI_PARTIALS.columns).agg(F.sum("side").alias("side")).where(F.col("side") != 0)
+    """Compare partials. One row per row that only one of them has, nulls being equal; by its hash of 64 bits.
+
+    A pair of rows that differ is missed where they have one hash, which one pair in 2^64 has.
+    """
+    # The hash passes over nulls: which column has one is hashed as well.
+    nulls = [F.col(name).isNull() for name in KPI_PARTIALS.columns]
+    hashed = [
+        rows.select("listen_date", F.xxhash64(*KPI_PARTIALS.columns, *nulls).alias("row"), F.lit(side).alias("side"))
+        for rows, side in ((some, 1), (others, -1))
+    ]
+    signed = hashed[0].unionByName(hashed[1])
+    return signed.groupBy("listen_date", "row").agg(F.sum("side").alias("side")).where(F.col("side") != 0)
 
 
 def _of(partials: DataFrame, kind: str) -> DataFrame:
     return partials.where(F.col("kind") == kind)
-
-
-def _smallest_and_sums(tracks: DataFrame) -> DataFrame:
-    """Add plays and time up. One row per (listen_date, track_genre, track_id)."""
-    return tracks.groupBy(*_GENRE_DAY, "track_id").agg(
-        F.min("track_name").alias("track_name"),
-        F.min("artists").alias("artists"),
-        F.sum("plays").alias("plays"),
-        F.sum("listening_time_ms").alias("listening_time_ms"),
-    )
 
 
 def _as_kinds(days: DataFrame, tracks: DataFrame, users: DataFrame) -> DataFrame:

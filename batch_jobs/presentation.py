@@ -1,52 +1,82 @@
-"""KPI rows against those that a presentation table holds: pure, frames in, frames out."""
+"""KPI rows against those that a presentation table holds: pure, plain rows in, plain rows out.
+
+A date has a row per genre, however many listens it has: so few that the driver compares them faster than Spark plans.
+"""
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import Final
+from collections import Counter
+from datetime import date
+from typing import Any, Final
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-
-from lakehouse.delta import on_dates
+from lakehouse.errors import BalanceError
 from lakehouse.tables import PROVENANCE_COLUMNS, Table
 
-DIFFERS: Final = "differs"
-GONE: Final = "gone"
+Row = dict[str, Any]
+
+GENRES_IN_CHART: Final = 5
 
 
-def with_provenance(kpis: DataFrame, *, curated_version: int, run_id: str, computed_at: datetime) -> DataFrame:
-    """Add where the rows come from: the columns of `PROVENANCE_COLUMNS`. Grain as given."""
-    return kpis.withColumns(
-        {
-            "curated_version": F.lit(curated_version).cast("bigint"),
-            "run_id": F.lit(run_id),
-            "computed_at": F.lit(computed_at.isoformat()).cast("timestamp"),
-        }
-    )
-
-
-def compared(current: DataFrame, wanted: DataFrame, table: Table, dates: list[date]) -> DataFrame:
-    """Compare rows by key.
+def top_genres(genre_kpis: list[Row]) -> list[Row]:
+    """Rank the genres of one date.
 
     Args:
-        current: What the table holds, on these dates at least. One row per key.
-        wanted: What it shall hold for these dates, with provenance. One row per key.
-        table: Their contract.
-        dates: The listen dates, whole.
+        genre_kpis: The value columns of `DAILY_GENRE_KPIS`. One row per genre.
 
     Returns:
-        One row per key of either: the columns of `table`, as they are where the KPIs are the same; whether it
-        `differs`; and whether it is `gone`, which is to vanish.
+        One row, the value columns of `DAILY_TOP_GENRES`; none for a date without listens.
     """
-    values = [name for name in table.columns if name not in {*table.key, *PROVENANCE_COLUMNS}]
-    rest = [name for name in table.columns if name not in table.key]
-    sides = {
-        "now": current.select(*table.key, F.struct(*values).alias("now"), F.struct(*rest).alias("now_row")),
-        "then": wanted.select(*table.key, F.struct(*values).alias("then"), F.struct(*rest).alias("then_row")),
-    }
-    both = sides["then"].join(sides["now"], on=list(table.key), how="full_outer")
-    differs = F.expr(on_dates(dates)) & ~F.col("now").eqNullSafe(F.col("then"))
-    row = F.when(differs, F.col("then_row")).otherwise(F.col("now_row"))
-    told = both.select(*table.key, row.alias("row"), differs.alias(DIFFERS))
-    return told.select(*table.key, *[f"row.{name}" for name in rest], DIFFERS, F.col("row").isNull().alias(GONE))
+    ranked = sorted(genre_kpis, key=lambda row: (-row["listen_count"], row["track_genre"]))[:GENRES_IN_CHART]
+    chart = [
+        {"rank": rank, "track_genre": row["track_genre"], "listen_count": row["listen_count"]}
+        for rank, row in enumerate(ranked, 1)
+    ]
+    return [{"listen_date": genre_kpis[0]["listen_date"], "top_genres": chart}] if chart else []
+
+
+def compared(current: list[Row], wanted: list[Row], table: Table, provenance: Row) -> tuple[list[Row], int]:
+    """Compare the rows of one date.
+
+    Args:
+        current: What the table holds. One row per key.
+        wanted: What it shall hold, without provenance. One row per key.
+        table: Their contract.
+        provenance: The columns of `PROVENANCE_COLUMNS` for rows that differ.
+
+    Returns:
+        What it shall hold, as it is where the KPIs are the same, by key; and how many rows differ, vanished ones too.
+    """
+    now, then = _by_key(current, table), _by_key(wanted, table)
+    differing = {key for key in now.keys() | then.keys() if _values(now.get(key)) != _values(then.get(key))}
+    rows = [{**then[key], **provenance} if key in differing else now[key] for key in sorted(then)]
+    return rows, len(differing)
+
+
+def check_balance(listens: dict[date, int], genre_kpis: list[Row]) -> None:
+    """Compare, per date, valid listens as they were counted on their own with the sum over genres.
+
+    Args:
+        listens: Valid listens by listen_date.
+        genre_kpis: One row per (listen_date, track_genre), `listen_count` among its columns.
+
+    Raises:
+        BalanceError: A date has more or fewer of one than of the other.
+    """
+    in_genres: Counter[date] = Counter()
+    for row in genre_kpis:
+        in_genres[row["listen_date"]] += row["listen_count"]
+    for day in sorted(listens.keys() | in_genres.keys()):
+        if listens.get(day) != in_genres.get(day):
+            raise BalanceError(
+                expected=f"{listens.get(day)} listens of {day} over all genres",
+                found=str(in_genres.get(day)),
+                do="Nothing was published. `listenlake kpis run --mode recompute --repair` computes from the listens.",
+            )
+
+
+def _by_key(rows: list[Row], table: Table) -> dict[tuple[Any, ...], Row]:
+    return {tuple(row[name] for name in table.key): row for row in rows}
+
+
+def _values(row: Row | None) -> Row | None:
+    return None if row is None else {name: value for name, value in row.items() if name not in PROVENANCE_COLUMNS}

@@ -10,23 +10,22 @@ was overtaken between deriving and committing is so skipped by Delta, and what a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Final
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from batch_jobs.kpis import daily_genre_kpis, daily_top_genres
+from batch_jobs.kpis import daily_genre_kpis
 from batch_jobs.partials import valid_by_date
-from batch_jobs.presentation import DIFFERS, GONE, compared, with_provenance
+from batch_jobs.presentation import Row, check_balance, compared, top_genres
 from lakehouse import layout
-from lakehouse.delta import commit_metadata, listen_dates, on_dates, open_table, transaction
+from lakehouse.delta import commit_options, listen_dates, on_dates, open_table
 from lakehouse.delta_log import dates_of
-from lakehouse.errors import BalanceError
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import DAILY_LISTENS, TOP_GENRES, LakeTable
 from lakehouse.settings import KpiSettings
@@ -41,29 +40,18 @@ class Publication:
     Attributes:
         run: The run that derived it.
         dates: The listen dates, whole.
-        genre_kpis: One row per (listen_date, track_genre).
+        genre_kpis: The value columns of `DAILY_GENRE_KPIS`. One row per (listen_date, track_genre).
         curated_version: Version of the curated table that it stands for.
     """
 
     run: Run[KpiSettings]
     dates: list[date]
-    genre_kpis: DataFrame
+    genre_kpis: pa.Table
     curated_version: int
 
     def changed(self, table: LakeTable) -> int:
         """Count the rows of a presentation table that differ."""
-        return sum(_differing(self._compared(table)).values())
-
-    def _compared(self, table: LakeTable) -> DataFrame:
-        """Compare with what a presentation table holds. Grain and columns: `compared`."""
-        kpis = self.genre_kpis if table == DAILY_LISTENS else daily_top_genres(self.genre_kpis)
-        wanted = with_provenance(
-            kpis, curated_version=self.curated_version, run_id=self.run.id, computed_at=self.run.now()
-        )
-        current = _open(self.run, table).toDF()
-        if table.by_date:
-            current = current.where(on_dates(self.dates))
-        return compared(current, wanted, table.contract, self.dates)
+        return self._wanted(table).changed
 
     def commit(self, fence: tuple[str, int]) -> None:
         """Write what differs, table by table.
@@ -72,27 +60,56 @@ class Publication:
             fence: Delta transaction of the partials that this comes from.
         """
         for table in PRESENTED:
-            rows = self._compared(table).persist()
-            try:
-                if differing := _differing(rows):
-                    self._replace(table, rows.where(f"NOT {GONE}"), list(differing), fence)
-                self.run.report.facts[f"{table.name}_changed"] = sum(differing.values())
-            finally:
-                rows.unpersist()
+            wanted = self._wanted(table)
+            if wanted.dates:
+                self._replace(table, wanted, fence)
+            self.run.report.facts[f"{table.name}_changed"] = wanted.changed
             self.run.boundaries.passed(f"{table.name}_committed")
 
-    def _replace(self, table: LakeTable, rows: DataFrame, dates: list[date], fence: tuple[str, int]) -> None:
+    def _wanted(self, table: LakeTable) -> _Wanted:
+        current = _open(self.run, table).toDF()
+        held = (current.where(on_dates(self.dates)) if table.by_date else current).toArrow()
+        dates, changed, pieces = [], 0, []
+        for day in self.dates:
+            kpis = _of_date(self.genre_kpis, day)
+            then = kpis if table == DAILY_LISTENS else top_genres(kpis)
+            rows, differing = compared(_of_date(held, day), then, table.contract, self._provenance)
+            if differing:
+                dates.append(day)
+                changed += differing
+                pieces.append(pa.Table.from_pylist(rows, schema=held.schema))
+        others = [] if table.by_date else [held.filter(~pc.field("listen_date").isin(dates))]
+        return _Wanted(pa.concat_tables([*pieces, *others, held.slice(0, 0)]), dates, changed)
+
+    def _replace(self, table: LakeTable, wanted: _Wanted, fence: tuple[str, int]) -> None:
         self.run.lease.check()
         about = {"job": layout.KPI_JOB, "run_id": self.run.id, "curated_version": self.curated_version}
-        whole = rows.select(*table.contract.columns)
+        rows = self.run.spark.createDataFrame(wanted.rows)
         if table.by_date:
-            writer = (
-                whole.where(on_dates(dates)).repartition("listen_date").write.option("replaceWhere", on_dates(dates))
-            )
+            writer = rows.repartition("listen_date").write.option("replaceWhere", on_dates(wanted.dates))
         else:
-            writer = whole.coalesce(1).write
-        with commit_metadata(self.run.spark, **about), transaction(self.run.spark, *fence):
-            writer.format("delta").mode("overwrite").save(table.uri(self.run.settings))
+            writer = rows.coalesce(1).write
+        told = commit_options(about, transaction=fence)
+        writer.format("delta").mode("overwrite").options(**told).save(table.uri(self.run.settings))
+
+    @cached_property
+    def _provenance(self) -> Row:
+        return {"curated_version": self.curated_version, "run_id": self.run.id, "computed_at": self.run.now()}
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a presentation table shall hold where a row differs.
+
+    Attributes:
+        rows: The rows of `dates` or, of a table that is not kept by date, all of them. Columns of the table.
+        dates: Listen dates with a row that differs.
+        changed: How many rows differ.
+    """
+
+    rows: pa.Table
+    dates: list[date]
+    changed: int
 
 
 def published_dates(run: Run[KpiSettings]) -> set[date]:
@@ -102,21 +119,8 @@ def published_dates(run: Run[KpiSettings]) -> set[date]:
     return dates_of(run.s3, DAILY_LISTENS, run.settings) | listen_dates(charts.toDF())
 
 
-def _differing(compared_rows: DataFrame) -> dict[date, int]:
-    """Count the rows that differ, by listen_date. Collects one row per date that has any."""
-    counted = compared_rows.where(DIFFERS).groupBy("listen_date").count().collect()
-    return {row["listen_date"]: row["count"] for row in counted}
-
-
-def _open(run: Run[KpiSettings], table: LakeTable) -> DeltaTable:
-    return open_table(run.spark, table.contract, table.uri(run.settings))
-
-
-@contextmanager
-def derived(
-    run: Run[KpiSettings], partials: DataFrame, dates: list[date], *, curated_version: int
-) -> Iterator[Publication]:
-    """Derive the KPIs of whole dates; they are kept in memory inside the block.
+def derived(run: Run[KpiSettings], partials: DataFrame, dates: list[date], *, curated_version: int) -> Publication:
+    """Derive the KPIs of whole dates. Holds a row per date and genre in the driver.
 
     Args:
         run: The run.
@@ -127,22 +131,16 @@ def derived(
     Raises:
         BalanceError: Listens and KPIs don't add up; nothing was published.
     """
-    genre_kpis = daily_genre_kpis(partials).persist()
-    try:
-        _check_balance(valid_by_date(partials), genre_kpis)
-        yield Publication(run=run, dates=dates, genre_kpis=genre_kpis, curated_version=curated_version)
-    finally:
-        genre_kpis.unpersist()
+    genre_kpis = daily_genre_kpis(partials).toArrow()
+    listens = {row["listen_date"]: row["listens"] for row in valid_by_date(partials).collect()}
+    check_balance(listens, genre_kpis.select(["listen_date", "listen_count"]).to_pylist())
+    return Publication(run=run, dates=dates, genre_kpis=genre_kpis, curated_version=curated_version)
 
 
-def _check_balance(counted: DataFrame, genre_kpis: DataFrame) -> None:
-    """Compare, per day, valid listens with the sum over genres. Collects one row per day that differs."""
-    summed = genre_kpis.groupBy("listen_date").agg(F.sum("listen_count").alias("in_genres"))
-    both = counted.join(summed, on="listen_date", how="full_outer")
-    wrong = both.where(~F.col("listens").eqNullSafe(F.col("in_genres"))).collect()
-    if wrong:
-        raise BalanceError(
-            expected=f"{wrong[0]['listens']} listens of {wrong[0]['listen_date']} over all genres",
-            found=str(wrong[0]["in_genres"]),
-            do="Nothing was published. `listenlake kpis run --mode recompute --repair` computes from the listens.",
-        )
+def _of_date(rows: pa.Table, day: date) -> list[Row]:
+    found: list[Row] = rows.filter(pc.field("listen_date") == day).to_pylist()
+    return found
+
+
+def _open(run: Run[KpiSettings], table: LakeTable) -> DeltaTable:
+    return open_table(run.spark, table.contract, table.uri(run.settings))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import date
 
 from batch_jobs.partial_table import PartialTable
-from batch_jobs.partials import differences, partials_of
+from batch_jobs.partials import differences, parts_of, united
 from batch_jobs.publishing import PRESENTED, derived, published_dates
 from batch_jobs.quality import count_by_date, totals
 from batch_jobs.serving import serve
@@ -45,9 +45,10 @@ def recompute(run: Run[KpiSettings], partials: PartialTable, *, version: int) ->
     dates = sorted(day for day in known if first <= day <= last)
     whole = listens.where(on_dates(dates))
     counted = count_by_date(whole).persist()
-    computed = partials_of(whole, counted).persist()
+    computed = united(parts_of(whole, counted)).persist()
     try:
-        with run.report.phase("recompute"), derived(run, computed, dates, curated_version=version) as publication:
+        with run.report.phase("recompute"):
+            publication = derived(run, computed, dates, curated_version=version)
             metrics = totals(counted.collect())
             drift = {KPI_PARTIALS.name: differences(computed, partials.read(dates)).count()}
             drift |= {table.name: publication.changed(table) for table in PRESENTED}

@@ -16,7 +16,6 @@ from lakehouse.spark import schema_of
 from lakehouse.tables import Table
 
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
-_TRANSACTION = "spark.databricks.delta.write.txn"
 BEFORE_ANY = -1
 """The version before a table's first: where a consumer stands that has read nothing."""
 
@@ -94,29 +93,31 @@ def read_changes(spark: SparkSession, uri: str, *, after: int, until: int) -> Da
 
 @contextmanager
 def commit_metadata(spark: SparkSession, **metadata: Any) -> Iterator[None]:
-    """Write `metadata` as JSON into every commit made inside the block."""
-    spark.conf.set(_USER_METADATA, json.dumps(metadata, default=str, sort_keys=True))
+    """Write `metadata` as JSON into every commit made inside the block; for those that take no writer's options."""
+    spark.conf.set(_USER_METADATA, _rendered(metadata))
     try:
         yield
     finally:
         spark.conf.unset(_USER_METADATA)
 
 
-@contextmanager
-def transaction(spark: SparkSession, application: str, version: int) -> Iterator[None]:
-    """Let a commit made inside the block happen at most once, and never after a newer one.
+def commit_options(about: dict[str, Any], *, transaction: tuple[str, int] | None = None) -> dict[str, str]:
+    """Return a writer's options for a commit that says who made it and, as a transaction, happens at most once.
 
-    Delta records `version` for `application` in the commit itself and skips, without a word, a commit whose version is
-    not newer than the recorded one. `Snapshot.transactions` reads it back.
+    Args:
+        about: What the commit says, as `commit_metadata` does.
+        transaction: An application and a version. Delta records the version for the application in the commit itself
+            and skips, without a word, a commit whose version is not newer than the recorded one.
+            `Snapshot.transactions` reads it back.
     """
-    values = {f"{_TRANSACTION}AppId": application, f"{_TRANSACTION}Version": str(version)}
-    for name, value in values.items():
-        spark.conf.set(name, value)
-    try:
-        yield
-    finally:
-        for name in values:
-            spark.conf.unset(name)
+    options = {"userMetadata": _rendered(about)}
+    if transaction is not None:
+        options |= {"txnAppId": transaction[0], "txnVersion": str(transaction[1])}
+    return options
+
+
+def _rendered(about: dict[str, Any]) -> str:
+    return json.dumps(about, default=str, sort_keys=True)
 
 
 def on_dates(dates: list[date]) -> str:

@@ -1,4 +1,4 @@
-"""The Spark session of every job. Only what the results depend on is set here.
+"""The Spark session of every job: what the results depend on, and what the jobs' queries need wherever they run.
 
 Where Spark runs, its jars, memory and endpoints are configuration (`spark-defaults.conf`, Glue's job arguments).
 """
@@ -18,6 +18,8 @@ SEMANTICS = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # A start version that a retry has already consumed is an empty change feed, not an error.
     "spark.databricks.delta.changeDataFeed.timestampOutOfRange.enabled": "true",
+    # A day's tracks and blocks of users are more keys than the small hash table holds that Spark looks into first.
+    "spark.sql.codegen.aggregate.map.twolevel.enabled": "false",
 }
 
 
