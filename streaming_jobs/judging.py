@@ -61,15 +61,16 @@ def judge(data: bytes, latest: datetime) -> tuple[Any, ...] | Reject:
         return PLAINLY["oversize"]
     try:
         members = _members(data.decode())
-        extra = None if members is None or members.keys() <= events.FIELDS.keys() else _extra(members)
+        if members is None:
+            return PLAINLY["invalid_json"]
+        values: tuple[Any, ...] = tuple(map(members.get, events.FIELDS))
+        # As many as there are fields, where each member that there is is a field and not null.
+        extra = _extra(members) if len(members) + values.count(None) > len(values) else None
     except UnicodeDecodeError:
         return PLAINLY["invalid_utf8"]
     # What is too deep to be read, or to be written again, is deeper than any listen.
     except (ValueError, RecursionError):
         return PLAINLY["invalid_json"]
-    if members is None:
-        return PLAINLY["invalid_json"]
-    values: tuple[Any, ...] = tuple(map(members.get, events.FIELDS))
     user_id, track_id, listen_time, event_id, *others = values
     reject = fault_of(tuple(map(type, values)))
     if reject is None:
@@ -133,7 +134,7 @@ def _members(text: str) -> dict[str, Any] | None:
 
 
 def _extra(members: dict[str, Any]) -> dict[str, str] | None:
-    return {name: to_json(value) for name, value in members.items() if name not in events.FIELDS}
+    return {name: to_json(value) for name, value in members.items() if name not in events.FIELDS} or None
 
 
 @lru_cache(10_000)

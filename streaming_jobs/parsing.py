@@ -15,12 +15,14 @@ from pyspark.sql import functions as F
 
 from lakehouse.events import BETWEEN_EVENTS_PATTERN, FIELDS, MAX_CLOCK_SKEW, POLICY_REASONS
 from lakehouse.tables import PROCESSED_LISTENS
-from streaming_jobs.judging import Reject, judge
+from streaming_jobs.judging import PLAINLY, Reject, judge
+from streaming_jobs.mistyped_events import reject_mistyped
 from streaming_jobs.plain_events import judge_plain
 from streaming_jobs.timeliness import TAKE_ALL, Timeliness
+from streaming_jobs.unreadable_events import reasons_of_unreadable
 
 BYTES_AT_ONCE: Final = 8 * 1024 * 1024
-"""Bytes of records that are taken apart and judged at once; bounds memory, and keeps the answers small."""
+"""About as many bytes of records are taken apart and judged at once; bounds memory, and keeps the answers small."""
 
 _POSITION: Final = {
     "stream": "streamName",
@@ -65,9 +67,8 @@ def parse_batches(batches: Iterable[pa.RecordBatch], timeliness: Timeliness = TA
         `reject_reason`, `reject_message` and `data`, the event's own bytes, all three null for a listen; `timeliness`,
         which is `late_event`, `future_event` or null, whether the event is rejected for it or not.
     """
-    for batch in batches:
-        for part in _in_parts(batch):
-            yield from judge_events(_split(part), timeliness).to_batches()
+    for some in _gathered(part for batch in batches for part in _in_parts(batch)):
+        yield from judge_events(_split(some), timeliness).to_batches()
 
 
 def judge_events(events: pa.Table, timeliness: Timeliness = TAKE_ALL) -> pa.Table:
@@ -82,12 +83,9 @@ def judge_events(events: pa.Table, timeliness: Timeliness = TAKE_ALL) -> pa.Tabl
         One row per event, columns of `PARSED`.
     """
     plain, is_plain = judge_plain(events["data"].combine_chunks(), events["arrived_at"].combine_chunks())
-    return pa.concat_tables(
-        [
-            *_judged_at_once(events.filter(is_plain), plain, timeliness),
-            *_judged_one_by_one(events.filter(pc.invert(is_plain)), timeliness),
-        ]
-    )
+    is_other = pc.invert(is_plain)
+    others = _judged_otherwise(events, is_other, timeliness) if pc.any(is_other).as_py() else ()
+    return pa.concat_tables([*_judged_at_once(events, is_plain, plain, timeliness), *others])
 
 
 def reject_events(events: pa.Table, *, reasons: list[str], messages: list[str]) -> pa.Table:
@@ -102,6 +100,20 @@ def _in_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     for count in pc.value_counts(part_of).field("counts").to_pylist():
         yield batch.slice(begin, count)
         begin += count
+
+
+def _gathered(parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Put small parts together: to judge some events takes milliseconds, however few they are."""
+    waiting: list[pa.RecordBatch] = []
+    size = 0
+    for part in parts:
+        if waiting and size + part.nbytes > BYTES_AT_ONCE:
+            yield pa.concat_batches(waiting)
+            waiting, size = [], 0
+        waiting.append(part)
+        size += part.nbytes
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def _split(records: pa.RecordBatch) -> pa.Table:
@@ -127,11 +139,34 @@ def _of_lines(records: pa.RecordBatch) -> pa.Table:
     return events.append_column("data", data).append_column("line", number).filter(pc.not_equal(data, b""))
 
 
-def _judged_at_once(events: pa.Table, plain: pa.Table, timeliness: Timeliness) -> Iterator[pa.Table]:
-    is_listen = pc.is_null(plain["reject_reason"])
-    yield _listens(events.filter(is_listen), _named(plain.select(FIELDS).filter(is_listen)), timeliness)
+def _judged_at_once(
+    events: pa.Table, is_plain: pa.BooleanArray, plain: pa.Table, timeliness: Timeliness
+) -> Iterator[pa.Table]:
+    is_listen = pc.is_null(plain["reject_reason"]).combine_chunks()
+    found = _named(plain.select(FIELDS).filter(is_listen))
+    yield _listens(events.filter(_within(is_plain, is_listen)), found, timeliness)
     is_reject = pc.invert(is_listen)
-    yield _rejects(events.filter(is_reject), _named(plain.select(_TOLD).filter(is_reject)))
+    yield _rejects(events.filter(_within(is_plain, is_reject)), _named(plain.select(_TOLD).filter(is_reject)))
+
+
+def _judged_otherwise(events: pa.Table, is_left: pa.BooleanArray, timeliness: Timeliness) -> Iterator[pa.Table]:
+    data = events["data"].combine_chunks()
+    mistyped, found = reject_mistyped(data.filter(is_left))
+    is_mistyped = _within(is_left, found)
+    yield _rejects(events.filter(is_mistyped), mistyped)
+    is_left = pc.and_not(is_left, is_mistyped)
+    reasons = reasons_of_unreadable(data.filter(is_left))
+    is_unreadable = _within(is_left, pc.is_valid(reasons))
+    reasons = reasons.drop_null().dictionary_encode()
+    messages = pa.array([PLAINLY[reason].message for reason in reasons.dictionary.to_pylist()], pa.string())
+    told = {"reject_reason": reasons.dictionary_decode(), "reject_message": messages.take(reasons.indices)}
+    yield _rejects(events.filter(is_unreadable), told)
+    yield from _judged_one_by_one(events.filter(pc.and_not(is_left, is_unreadable)), timeliness)
+
+
+def _within(mask: pa.BooleanArray, inner: pa.BooleanArray) -> pa.BooleanArray:
+    """The mask of those of `mask` that `inner`, which is only over these, holds as well."""
+    return pc.replace_with_mask(mask, mask, inner)
 
 
 def _judged_one_by_one(events: pa.Table, timeliness: Timeliness) -> Iterator[pa.Table]:

@@ -17,28 +17,31 @@ import pyarrow.json as pj
 from lakehouse import events
 from streaming_jobs.judging import PLAINLY, fault_of, parse_time
 
-# Bytes, not characters: what UTF-8 allows (RFC 3629 §4), save quotes, backslashes and controls.
-_CHARACTER: Final = (
-    r"[ !#-\[\]-\x7f]|\\[\"\\/bfnrt]"
-    r"|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
+# Bytes, not characters: what UTF-8 allows (RFC 3629 §4).
+BEYOND_ASCII: Final = (
+    r"[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
     r"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
 )
+_CHARACTER: Final = rf"[ !#-\[\]-\x7f]|\\[\"\\/bfnrt]|{BEYOND_ASCII}"
 _OF_KIND: Final = {"STRING": f'"(?:{_CHARACTER})*"', "BIGINT": "(?:0|-?[1-9][0-9]{0,17})"}
 _NAMES: Final = {
     kind: "|".join(name for name, its in events.FIELDS.items() if its == kind) for kind in ("STRING", "BIGINT")
 }
 _MEMBER: Final = "|".join(f'"(?:{_NAMES[kind]})" *: *(?:{value}|null)' for kind, value in _OF_KIND.items())
 # The engine (RE2) takes time that is linear in the bytes, whatever they are.
-PLAIN_PATTERN: Final = rf"\A *\{{ *(?:{_MEMBER})(?: *, *(?:{_MEMBER}))* *\}} *\n?\z"
+FLAT_OBJECT: Final = rf" *\{{ *(?:(?:{_MEMBER})(?: *, *(?:{_MEMBER}))*)? *\}}"
+PLAIN_PATTERN: Final = rf"\A{FLAT_OBJECT} *\n?\z"
 # In a plain event a quote that no backslash goes before begins or ends a text, so this is a name.
-_TWICE_PATTERN: Final = "(?s)" + "|".join(f'"{name}" *:.*"{name}" *:' for name in events.FIELDS)
+TWICE_PATTERN: Final = "(?s)" + "|".join(f'"{name}" *:.*"{name}" *:' for name in events.FIELDS)
 
 _DAY: Final = (
     "(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
     "|02-(?:0[1-9]|1[0-9]|2[0-8]))"
 )
-_UTC_PATTERN: Final = rf"\A2[0-9]{{3}}-{_DAY}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]{{1,6}})?Z?\z"
+_UTC_PATTERN: Final = rf"\A[12][0-9]{{3}}-{_DAY}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]{{1,6}})?Z?\z"
 """Times that Arrow reads as `judging.parse_time` does."""
+_ON_A_DAY_PATTERN: Final = rf"\A[0-9]{{4}}-(?:{_DAY}|02-29)[T ]"
+"""How everything begins that may be a time."""
 
 _ABSENT: Final = type(None)
 _PYTHON: Final = {"STRING": str, "BIGINT": int}
@@ -81,7 +84,7 @@ def judge_plain(data: pa.BinaryArray, arrived_at: pa.TimestampArray) -> tuple[pa
         fields = _read(data.filter(is_plain))
     except pa.ArrowInvalid:
         # Arrow refuses them all where one names a field twice.
-        is_plain = pc.and_not(is_plain, pc.match_substring_regex(data, _TWICE_PATTERN))
+        is_plain = pc.and_not(is_plain, pc.match_substring_regex(data, TWICE_PATTERN))
         fields = _read(data.filter(is_plain))
     times = _times(fields["listen_time"].combine_chunks())
     number = _number_outcomes(fields, times, arrived_at.filter(is_plain))
@@ -113,8 +116,9 @@ def _times(texts: pa.StringArray) -> pa.TimestampArray:
     is_utc = pc.fill_null(pc.match_substring_regex(texts, _UTC_PATTERN), False)
     # Without a zone a time is UTC, so it is read without one.
     local = pc.utf8_rtrim(pc.if_else(is_utc, texts, None), "Z").cast(pa.timestamp("us"))
-    others = [None if text is None else parse_time(text) for text in texts.filter(pc.invert(is_utc)).to_pylist()]
-    return pc.replace_with_mask(local.cast(_TIMESTAMP), pc.invert(is_utc), pa.array(others, _TIMESTAMP))
+    may_be = pc.and_not(pc.fill_null(pc.match_substring_regex(texts, _ON_A_DAY_PATTERN), False), is_utc)
+    others = list(map(parse_time, texts.filter(may_be).to_pylist()))
+    return pc.replace_with_mask(local.cast(_TIMESTAMP), may_be, pa.array(others, _TIMESTAMP))
 
 
 def _number_outcomes(fields: pa.Table, times: pa.TimestampArray, arrived_at: pa.TimestampArray) -> pa.Int8Array:

@@ -264,6 +264,13 @@ def test_large_batches_are_judged_in_parts() -> None:
     }
 
 
+def test_small_batches_are_judged_together_up_to_a_limit() -> None:
+    told = {"stream": "s", "shard_id": "x", "sequence_number": "1", "arrived_at": ARRIVED}
+    small, large = [pa.RecordBatch.from_pylist([told | {"data": good() * count}], RECORDS) for count in (1, 120_000)]
+    assert [len(some) for some in parse_batches([small] * 50) if len(some)] == [50]
+    assert [len(some) for some in parse_batches([small, large, small, small]) if len(some)] == [1, 1, 2]
+
+
 SURROGATES: Final = {r"\ud83c\udfa7": "accepted", r"\ud83c": "invalid_json", r"\udfa7 \ud83c": "invalid_json"}
 
 
