@@ -27,6 +27,7 @@ from lakehouse.jobs import AWS_CONFIG
 from lakehouse.tables import PROCESSED_LISTENS
 from streaming_jobs.batch_parts import Content, Part
 from streaming_jobs.parsing import PARSED
+from streaming_jobs.python_workers import forget_archives
 from streaming_jobs.reject_lines import to_json_lines
 from streaming_jobs.timeliness import FUTURE, LATE
 
@@ -80,6 +81,7 @@ class OutcomeFiles:
 
     def write_in_task(self, judged: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write what a task has judged and yield what the driver needs to know of it, columns of `_HANDED`."""
+        forget_archives()
         waiting: list[pa.RecordBatch] = []
         size = 0
         for batch in judged:
