@@ -33,6 +33,7 @@ from streaming_jobs.kinesis_source.offsets import (
 from streaming_jobs.kinesis_source.options import LATEST, SourceOptions
 from streaming_jobs.kinesis_source.reading import Ends, ShardEnd, ShardReader, Share, decode_ends, encode_ends
 from streaming_jobs.kinesis_source.rows import to_batch
+from streaming_jobs.python_workers import forget_archives
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,6 +115,7 @@ class KinesisStreamReader(DataSourceStreamReader):
         Raises:
             DataLossError: Records that belong to the batch are no longer in the stream.
         """
+        forget_archives()
         reader = ShardReader(self._client(), self._options, partition.retention_seconds)
         if partition.until is not None:
             known = {shard: ShardEnd(position=place, records=None) for shard, place in partition.until.items()}
