@@ -159,7 +159,7 @@ class IngestSettings(JobSettings):
         choices=("true", "false"),
     )
     max_records_per_shard: int = setting("records read from one shard in one micro-batch", default=50_000)
-    max_bytes_per_shard: int = setting("bytes after which a shard is left to the next one", default=33_554_432)
+    max_bytes_per_shard: int = setting("bytes after which a shard is left to the next one", default=134_217_728)
     max_fetch_seconds: float = setting("seconds after which fetching is left to the next one", default=10.0)
     shard_reads_per_second: float = setting("GetRecords calls a shard, of the 5 that Kinesis allows", default=5.0)
     shard_bytes_per_second: float = setting("bytes a shard, of the 2 MB that Kinesis allows", default=2_097_152.0)

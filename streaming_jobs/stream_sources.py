@@ -15,6 +15,7 @@ from lakehouse import layout
 from lakehouse.errors import SettingsError
 from streaming_jobs.kinesis_source import KinesisSource
 from streaming_jobs.kinesis_source.options import AT_TIMESTAMP, to_text
+from streaming_jobs.parsing import BYTES_AT_ONCE
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -52,6 +53,8 @@ def read_stream(spark: SparkSession, source: StreamSource) -> DataFrame:
     """Return the stream's records; Glue's source does not name the shard, so it is null there."""
     if source.format == KinesisSource.name():
         spark.dataSource.register(KinesisSource)
+    # Spark hands records to Python ten thousand at a time, and a record can hold hundreds of events.
+    spark.conf.set("spark.sql.execution.arrow.maxBytesPerBatch", BYTES_AT_ONCE)
     records = spark.readStream.format(source.format).options(**source.options).load()
     return records if "shardId" in records.columns else records.withColumn("shardId", F.lit(None).cast("string"))
 

@@ -11,3 +11,7 @@ class DataLossError(SourceError):
 
 class StreamUnreachableError(SourceError):
     """Kinesis refused or failed for longer than the source is willing to wait."""
+
+
+class OvertakenError(SourceError):
+    """Another attempt at a batch recorded other ends than those up to which this one has handed records on."""

@@ -32,7 +32,7 @@ class SourceOptions:
     starting_timestamp: float | None = None
     ending_timestamp: float | None = None
     max_records_per_shard: int = 50_000
-    max_bytes_per_shard: int = 32 * 1024 * 1024
+    max_bytes_per_shard: int = 128 * 1024 * 1024
     max_records_per_batch: int = 0
     max_bytes_per_batch: int = 256 * 1024 * 1024
     max_fetch_seconds: float = 10.0

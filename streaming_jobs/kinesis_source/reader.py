@@ -21,7 +21,6 @@ from streaming_jobs.kinesis_source.errors import DataLossError
 from streaming_jobs.kinesis_source.journal import Journal, open_journal, read_all
 from streaming_jobs.kinesis_source.offsets import (
     Plan,
-    Position,
     Positions,
     Shard,
     first_positions,
@@ -31,7 +30,16 @@ from streaming_jobs.kinesis_source.offsets import (
     without_finished_ancestors,
 )
 from streaming_jobs.kinesis_source.options import LATEST, SourceOptions
-from streaming_jobs.kinesis_source.reading import Ends, ShardEnd, ShardReader, Share, decode_ends, encode_ends
+from streaming_jobs.kinesis_source.reading import (
+    Ends,
+    ShardReader,
+    Share,
+    decode_ends,
+    encode_ends,
+    ends_at,
+    is_drained,
+    require_same_records,
+)
 from streaming_jobs.kinesis_source.rows import to_batch
 from streaming_jobs.python_workers import forget_archives
 
@@ -114,23 +122,21 @@ class KinesisStreamReader(DataSourceStreamReader):
 
         Raises:
             DataLossError: Records that belong to the batch are no longer in the stream.
+            OvertakenError: Another attempt ended the batch elsewhere; tried again, the task ends it there too.
         """
         forget_archives()
         reader = ShardReader(self._client(), self._options, partition.retention_seconds)
         if partition.until is not None:
-            known = {shard: ShardEnd(position=place, records=None) for shard, place in partition.until.items()}
-            fetches = reader.read_again(partition.begins, known)
-        elif recorded := self._journal().read(partition.name):
-            fetches = reader.read_again(partition.begins, decode_ends(recorded))
+            known = ends_at(partition.until)
         else:
-            fetches, ends = reader.read_new(partition.begins, partition.shares)
-            told = encode_ends(ends)
-            kept = self._journal().put_once(partition.name, told)
-            if kept != told:  # Another attempt was faster, and where it ended the batch ends.
-                fetches = reader.read_again(partition.begins, decode_ends(kept))
-        for shard in list(fetches):
-            for fetch in fetches.pop(shard):
-                yield to_batch(self._options.stream_name, shard, fetch)
+            known = decode_ends(self._journal().read(partition.name) or "{}")
+        begins, ends = partition.begins, Ends()
+        fetches = reader.read_again(begins, known) if known else reader.read_new(begins, partition.shares, ends)
+        for shard, fetch in fetches:
+            yield to_batch(self._options.stream_name, shard, fetch)
+        if not known:
+            kept = self._journal().put_once(partition.name, encode_ends(ends))
+            require_same_records(decode_ends(kept), ends)
 
     def commit(self, end: dict[str, Any]) -> None:
         """Forget what nobody can ask for any more."""
@@ -172,8 +178,8 @@ class KinesisStreamReader(DataSourceStreamReader):
             lost={shard: reached[shard].since for shard in gone},
         )
         if ending is not None:
-            is_drained = _is_drained(begin, ends, ending)
-            return replace(following, tasks=(), drained=ending) if is_drained else following
+            is_done = is_drained(begin, ends, ending)
+            return replace(following, tasks=(), drained=ending) if is_done else following
         is_new = gone or begin.keys() - reached.keys() or any(end.millis_behind for end in ends.values())
         return following if is_new or self._has_news(begin) else None
 
@@ -236,14 +242,6 @@ class KinesisStreamReader(DataSourceStreamReader):
 def read_ends(journal: Journal, plan: Plan) -> Ends:
     """Return where the shards of a batch ended; those that no task has read are missing."""
     if plan.until is not None:
-        return {shard: ShardEnd(position=place, records=None) for shard, place in plan.until.items()}
+        return ends_at(plan.until)
     texts = read_all(journal, [ends_name(plan.epoch, plan.serial, number) for number in range(len(plan.tasks))])
     return {shard: end for text in texts if text for shard, end in decode_ends(text).items()}
-
-
-def _is_drained(begin: Positions, ends: Ends, ending: float) -> bool:
-    def is_done(shard: str, place: Position) -> bool:
-        drained = ends[shard].drained if shard in ends else None
-        return place.ended or (drained is not None and drained >= ending)
-
-    return all(is_done(shard, place) for shard, place in begin.items())

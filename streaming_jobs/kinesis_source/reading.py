@@ -1,7 +1,8 @@
 """What one task does: read its shards up to a cap, or exactly up to where the batch is known to end.
 
-The end is recorded in the journal after the reading and before the first row leaves the task. Whoever finds a record
-there already (a replay of the batch, a second action on it, a driver that should be dead) reads exactly up to it.
+Rows leave the task while others are fetched. The end is recorded in the journal after the last row and before the task
+ends, so before anything that it gave can count. Whoever finds a record there at the start (a replay of the batch, a
+second action on it, a driver that should be dead) reads exactly up to it. Whoever finds another one at the end fails.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from typing import Any, Final
 
 from streaming_jobs.kinesis_source.client import MAX_RECORDS_PER_CALL, Fetch, StreamClient
-from streaming_jobs.kinesis_source.errors import DataLossError
+from streaming_jobs.kinesis_source.errors import DataLossError, OvertakenError
 from streaming_jobs.kinesis_source.offsets import Position
 from streaming_jobs.kinesis_source.options import SourceOptions
 from streaming_jobs.kinesis_source.patience import Budget
+from streaming_jobs.kinesis_source.side_by_side import side_by_side
 from streaming_jobs.kinesis_source.trimming import Loss, find_loss
 
-THREADS: Final = 16
+ANSWER_BYTES: Final = 4 * 1024 * 1024
+"""About as much is asked for in one call: what is fetched ahead is in memory, and the rest can wait in the stream."""
+UNKNOWN_RECORDS: Final = 250
+"""Records to ask for where nobody knows how large they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,36 @@ def decode_ends(text: str) -> Ends:
     return {shard: ShardEnd.from_record(value) for shard, value in json.loads(text).items()}
 
 
+def ends_at(positions: dict[str, Position]) -> Ends:
+    """Return ends of which only the positions are known."""
+    return {shard: ShardEnd(position=place, records=None) for shard, place in positions.items()}
+
+
+def is_drained(begin: dict[str, Position], ends: Ends, ending: float) -> bool:
+    """Tell whether a batch that begins there has nothing left to read up to `ending`."""
+
+    def is_done(shard: str, place: Position) -> bool:
+        drained = ends[shard].drained if shard in ends else None
+        return place.ended or (drained is not None and drained >= ending)
+
+    return all(is_done(shard, place) for shard, place in begin.items())
+
+
+def require_same_records(kept: Ends, ends: Ends) -> None:
+    """Compare what the journal holds of a task with where a reading from the same beginning has ended.
+
+    Raises:
+        OvertakenError: They are not the same records.
+    """
+    last, ours = ({shard: end.position.after for shard, end in told.items()} for told in (kept, ends))
+    if last != ours:
+        raise OvertakenError(
+            expected=f"that the batch ends where its records end that were handed on: {ours}",
+            found=f"that an attempt that was faster ended it elsewhere: {last}",
+            do="Nothing: tried again, the task reads what the other one read.",
+        )
+
+
 @dataclass(frozen=True)
 class Share:
     """What one shard may give to one batch.
@@ -84,8 +118,11 @@ class Share:
         """Return how many records to ask for, so that the caps are hardly passed."""
         limit = self.records - records if self.records else MAX_RECORDS_PER_CALL
         mean = size / records if records else self.record_size
-        if self.size and mean:
-            limit = min(limit, ceil((self.size - size) / mean))
+        if mean is None:
+            limit = min(limit, UNKNOWN_RECORDS)
+        elif mean:
+            left = min(ANSWER_BYTES, self.size - size) if self.size else ANSWER_BYTES
+            limit = min(limit, ceil(left / mean))
         return max(1, min(limit, MAX_RECORDS_PER_CALL))
 
     def is_used_up(self, records: int, size: int) -> bool:
@@ -103,27 +140,29 @@ class ShardReader:
         self._retention = retention_seconds
         self._began = time.time()
 
-    def read_new(self, begins: dict[str, Position], shares: dict[str, Share]) -> tuple[dict[str, list[Fetch]], Ends]:
-        """Read what there is, up to the caps; shards side by side, as they wait for their pace and not for a core."""
-        with ThreadPoolExecutor(min(THREADS, len(begins))) as pool:
-            parts = list(pool.map(lambda shard: self._read_shard(shard, begins[shard], shares[shard]), begins))
-        read = dict(zip(begins, parts, strict=True))
-        return {shard: fetches for shard, (fetches, _) in read.items()}, {
-            shard: end for shard, (_, end) in read.items()
-        }
+    def read_new(
+        self, begins: dict[str, Position], shares: dict[str, Share], ends: Ends
+    ) -> Iterator[tuple[str, Fetch]]:
+        """Yield what there is, up to the caps; shards side by side, as they wait for their pace and not for a core.
 
-    def read_again(self, begins: dict[str, Position], ends: Ends) -> dict[str, list[Fetch]]:
-        """Read exactly what was read when the batch ended at `ends`.
+        Args:
+            begins: Where the shards begin.
+            shares: What each may give.
+            ends: Gets where each shard has ended.
+        """
+        return side_by_side(
+            {shard: self._read_shard(shard, begin, shares[shard], ends) for shard, begin in begins.items()}
+        )
+
+    def read_again(self, begins: dict[str, Position], ends: Ends) -> Iterator[tuple[str, Fetch]]:
+        """Yield exactly what was read when the batch ended at `ends`.
 
         Raises:
             DataLossError: Some of it is no longer there.
         """
-        with ThreadPoolExecutor(min(THREADS, len(begins))) as pool:
-            parts = list(pool.map(lambda shard: list(self._replay(shard, begins[shard], ends[shard])), begins))
-        return dict(zip(begins, parts, strict=True))
+        return side_by_side({shard: self._replay(shard, begin, ends[shard]) for shard, begin in begins.items()})
 
-    def _read_shard(self, shard: str, begin: Position, share: Share) -> tuple[list[Fetch], ShardEnd]:
-        fetches: list[Fetch] = []
+    def _read_shard(self, shard: str, begin: Position, share: Share, ends: Ends) -> Iterator[Fetch]:
         records = size = behind = 0
         end, drained, loss, looked = begin, False, None, False
         fetching = self._client.fetch(
@@ -135,7 +174,7 @@ class ShardReader:
             fetch = self._cut_at_ending(answer)
             drained = len(fetch.data) < len(answer.data)
             if fetch.data:
-                fetches.append(fetch)
+                yield fetch
                 records, size = records + len(fetch.data), size + fetch.size
                 end = replace(end, after=fetch.numbers[-1], since=fetch.arrivals[-1] / 1e6)
             behind = answer.millis_behind
@@ -155,7 +194,7 @@ class ShardReader:
             is_late = self._options.max_fetch_seconds and now - self._began > self._options.max_fetch_seconds
             if share.is_used_up(records, size) or (is_late and records):
                 break
-        return fetches, ShardEnd(
+        ends[shard] = ShardEnd(
             position=end,
             records=records,
             size=size,

@@ -19,7 +19,7 @@ from streaming_jobs.kinesis_source.errors import StreamUnreachableError
 from streaming_jobs.kinesis_source.offsets import Position, Shard
 from streaming_jobs.kinesis_source.options import SourceOptions
 from streaming_jobs.kinesis_source.patience import Budget, Patience, TryAgainError
-from streaming_jobs.kinesis_source.reading import Share
+from streaming_jobs.kinesis_source.reading import ANSWER_BYTES, UNKNOWN_RECORDS, Share
 
 THROTTLED: Final = (400, {"__type": "com.amazonaws.kinesis#ProvisionedThroughputExceededException", "message": "slow"})
 EXPIRED: Final = (400, {"__type": "ExpiredIteratorException", "message": "old"})
@@ -236,9 +236,11 @@ def test_patience_draws_longer_pauses_and_ends() -> None:
 
 def test_shares_ask_for_what_fits() -> None:
     share = Share(records=25_000, size=1_000)
-    assert share.next_limit(0, 0) == 10_000
+    assert share.next_limit(0, 0) == UNKNOWN_RECORDS
     assert share.next_limit(10, 200) == 40
     assert share.next_limit(24_990, 0) == 10
     assert Share(records=0, size=1_000, record_size=100.0).next_limit(0, 0) == 10
-    assert Share(records=0, size=0).next_limit(5, 5_000) == 10_000
+    assert Share(records=0, size=0).next_limit(5, 500) == 10_000
+    assert Share(records=0, size=0).next_limit(5, 5 * ANSWER_BYTES // 40) == 40
+    assert Share(records=0, size=0).next_limit(5, 0) == 10_000
     assert not Share(records=0, size=0).is_used_up(10**9, 10**12)

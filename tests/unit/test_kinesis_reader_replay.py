@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from streaming_jobs.kinesis_source.errors import OvertakenError
 from streaming_jobs.kinesis_source.journal import FolderJournal
 from streaming_jobs.kinesis_source.offsets import Plan, Shard
 from streaming_jobs.kinesis_source.reader import KEPT_BATCHES, ends_name, plan_name
+from streaming_jobs.kinesis_source.side_by_side import AHEAD
 from tests.unit.kinesis_fake import FakeStream, reader, rows, serve
 
 
@@ -48,21 +50,55 @@ def test_whoever_reads_a_batch_second_reads_what_the_first_one_read(stream: Fake
     assert [number for batch in before for number in batch["sequenceNumber"].to_pylist()] == ["1", "2"]
 
 
-def test_a_race_for_the_end_of_a_batch_has_one_winner(stream: FakeStream, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], [3]])
+def test_a_race_for_the_end_of_a_batch_has_one_winner(stream: FakeStream, tmp_path: Path, more: list[int]) -> None:
     stream.add(Shard("a"), 1, 2)
     one, other = reader(tmp_path), reader(tmp_path)
     offset = one.latestOffset()
 
     class Late(FolderJournal):
         def put_once(self, name: str, text: str) -> str:
-            # Between the reading and the record, another attempt reads further and records its end.
-            stream.numbers["a"].append(3)
-            assert rows(other, offset) == {"a": [1, 2, 3]}
+            # Between the reading and the record, another attempt reads, perhaps further, and records its end.
+            stream.numbers["a"] += more
+            assert rows(other, offset) == {"a": [1, 2, *more]}
             return super().put_once(name, text)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(one, "_journal", lambda: Late(tmp_path))
-        assert rows(one, offset) == {"a": [1, 2, 3]}
+        if more:
+            with pytest.raises(OvertakenError, match="faster"):
+                rows(one, offset)
+        else:
+            assert rows(one, offset) == {"a": [1, 2]}
+    assert rows(one, offset) == {"a": [1, 2, *more]}
+
+
+def test_rows_leave_a_task_while_others_are_fetched_and_no_more_than_a_few_wait(
+    stream: FakeStream, tmp_path: Path
+) -> None:
+    stream.gap = False
+    stream.add(Shard("a"), *range(10, 100))
+    one = reader(tmp_path)
+    offset = one.latestOffset()
+    [part] = one.partitions({}, offset)
+    for _ in ("for the first time", "again"):
+        stream.calls.clear()
+        batches = one.read(part)
+        for taken in range(1, 30):
+            assert len(next(batches)) == stream.page
+            assert len(stream.calls) <= taken + AHEAD + 1
+        assert [len(batch) for batch in batches] == [stream.page]
+
+
+def test_a_batch_that_is_not_read_to_its_end_has_none(stream: FakeStream, tmp_path: Path) -> None:
+    stream.add(Shard("a"), *range(10, 100))
+    one = reader(tmp_path)
+    offset = one.latestOffset()
+    [part] = one.partitions({}, offset)
+    batches = one.read(part)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined] # a generator
+    assert rows(one, offset) == {"a": list(range(10, 100))}
 
 
 def test_two_drivers_plan_the_same_batch(stream: FakeStream, tmp_path: Path) -> None:
