@@ -170,6 +170,7 @@ MISTYPED: Final = {
 NOT_MISTYPED: Final = {
     "good": good(),
     "twice": good(user_id="7")[:-1] + b',"user_id":8}',
+    "twice, and mistyped in the end": good()[:-1] + b',"user_id":"8"}',
     "unknown": good(user_id="7", x=1),
     "escaped": good(user_id='"'),
     "an object": good(user_id={}),
