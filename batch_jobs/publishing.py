@@ -24,7 +24,7 @@ from batch_jobs.kpis import daily_genre_kpis
 from batch_jobs.partials import valid_by_date
 from batch_jobs.presentation import Row, check_balance, compared, top_genres
 from lakehouse import layout
-from lakehouse.delta import commit_options, listen_dates, on_dates, open_table
+from lakehouse.delta import commit_options, on_dates, open_table
 from lakehouse.delta_log import dates_of
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import DAILY_LISTENS, TOP_GENRES, LakeTable
@@ -116,7 +116,8 @@ def published_dates(run: Run[KpiSettings]) -> set[date]:
     """Return the dates that a presentation table has rows of."""
     _open(run, DAILY_LISTENS)
     charts = _open(run, TOP_GENRES)
-    return dates_of(run.s3, DAILY_LISTENS, run.settings) | listen_dates(charts.toDF())
+    of_charts = charts.toDF().select("listen_date").toArrow().column("listen_date").to_pylist()
+    return dates_of(run.s3, DAILY_LISTENS, run.settings) | set(of_charts)
 
 
 def derived(run: Run[KpiSettings], partials: DataFrame, dates: list[date], *, curated_version: int) -> Publication:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import date
 
 from batch_jobs.partial_table import PartialTable
-from batch_jobs.partials import differences, parts_of, united
+from batch_jobs.partials import count_differences, parts_of, united
 from batch_jobs.publishing import PRESENTED, derived, published_dates
 from batch_jobs.quality import count_by_date, totals
 from batch_jobs.serving import serve
@@ -50,7 +50,7 @@ def recompute(run: Run[KpiSettings], partials: PartialTable, *, version: int) ->
         with run.report.phase("recompute"):
             publication = derived(run, computed, dates, curated_version=version)
             metrics = totals(counted.collect())
-            drift = {KPI_PARTIALS.name: differences(computed, partials.read(dates)).count()}
+            drift = {KPI_PARTIALS.name: count_differences(computed, partials.read(dates))}
             drift |= {table.name: publication.changed(table) for table in PRESENTED}
             run.report.facts.update(table_version=version, dates=len(dates), drift=drift)
             if any(drift.values()) and run.settings.repair == "false":

@@ -127,9 +127,3 @@ def on_dates(dates: list[date]) -> str:
     """
     literals = ", ".join(f"DATE'{day.isoformat()}'" for day in sorted(dates))
     return f"listen_date IN ({literals})" if literals else "false"
-
-
-def listen_dates(frame: DataFrame) -> set[date]:
-    """Collect the distinct listen dates, one row each."""
-    found = frame.select("listen_date").where("listen_date IS NOT NULL").distinct().collect()
-    return {row["listen_date"] for row in found}

@@ -12,7 +12,7 @@ from delta.tables import DeltaTable
 
 from batch_jobs import kpi_transformation
 from batch_jobs.objects import delete_all
-from batch_jobs.partials import differences
+from batch_jobs.partials import count_differences
 from batch_jobs.recomputing import DriftError
 from lakehouse import layout
 from lakehouse.boundaries import Boundaries
@@ -214,8 +214,8 @@ def test_partials_that_differ_only_in_where_a_null_is_are_told_apart(spark: Any)
     schema = schema_of(KPI_PARTIALS)
     empty: Row = dict.fromkeys(KPI_PARTIALS.columns)
     named, sung = [spark.createDataFrame([empty | {name: "x"}], schema) for name in ("track_name", "artists")]
-    assert differences(named, sung).count() == 2
-    assert differences(named, named).count() == 0
+    assert count_differences(named, sung) == 2
+    assert count_differences(named, named) == 0
 
 
 class Unchecked(Lease):
