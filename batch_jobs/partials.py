@@ -118,7 +118,9 @@ def _of(partials: DataFrame, kind: str) -> DataFrame:
 
 
 def _as_kinds(days: DataFrame, tracks: DataFrame, users: DataFrame) -> DataFrame:
-    kinds = [frame.withColumn("kind", F.lit(kind)) for kind, frame in ((DAY, days), (PLAYS, tracks), (LISTENERS, users))]
+    kinds = [
+        frame.withColumn("kind", F.lit(kind)) for kind, frame in ((DAY, days), (PLAYS, tracks), (LISTENERS, users))
+    ]
     # Each kind lacks columns that another has; all together have the contract's.
     whole = reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), kinds)
     return whole.select(*KPI_PARTIALS.columns)

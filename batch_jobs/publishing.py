@@ -17,18 +17,19 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from batch_jobs.kpis import daily_genre_kpis
 from batch_jobs.partials import valid_by_date
 from batch_jobs.presentation import Row, check_balance, compared, top_genres
 from lakehouse import layout
-from lakehouse.delta import commit_options, on_dates, open_table
-from lakehouse.delta_log import dates_of
+from lakehouse.delta import commit_options, made, on_dates
+from lakehouse.delta_rows import SmallTable
 from lakehouse.jobs import Run
-from lakehouse.lake_tables import DAILY_LISTENS, TOP_GENRES, LakeTable
+from lakehouse.lake_tables import DAILY_LISTENS, DATE, TOP_GENRES, LakeTable
 from lakehouse.settings import KpiSettings
+from lakehouse.spark import schema_of
 
 PRESENTED: Final = (DAILY_LISTENS, TOP_GENRES)
 
@@ -67,8 +68,7 @@ class Publication:
             self.run.boundaries.passed(f"{table.name}_committed")
 
     def _wanted(self, table: LakeTable) -> _Wanted:
-        current = _open(self.run, table).toDF()
-        held = (current.where(on_dates(self.dates)) if table.by_date else current).toArrow()
+        held = _held(self.run, table, self.dates if table.by_date else None)
         dates, changed, pieces = [], 0, []
         for day in self.dates:
             kpis = _of_date(self.genre_kpis, day)
@@ -84,7 +84,8 @@ class Publication:
     def _replace(self, table: LakeTable, wanted: _Wanted, fence: tuple[str, int]) -> None:
         self.run.lease.check()
         about = {"job": layout.KPI_JOB, "run_id": self.run.id, "curated_version": self.curated_version}
-        rows = self.run.spark.createDataFrame(wanted.rows)
+        # Spark takes an empty chunk for the end of the table.
+        rows = self.run.spark.createDataFrame(wanted.rows.combine_chunks())
         if table.by_date:
             writer = rows.repartition("listen_date").write.option("replaceWhere", on_dates(wanted.dates))
         else:
@@ -114,10 +115,7 @@ class _Wanted:
 
 def published_dates(run: Run[KpiSettings]) -> set[date]:
     """Return the dates that a presentation table has rows of."""
-    _open(run, DAILY_LISTENS)
-    charts = _open(run, TOP_GENRES)
-    of_charts = charts.toDF().select("listen_date").toArrow().column("listen_date").to_pylist()
-    return dates_of(run.s3, DAILY_LISTENS, run.settings) | set(of_charts)
+    return {day for table in PRESENTED for day in _held(run, table).column(DATE).to_pylist()}
 
 
 def derived(run: Run[KpiSettings], partials: DataFrame, dates: list[date], *, curated_version: int) -> Publication:
@@ -143,5 +141,9 @@ def _of_date(rows: pa.Table, day: date) -> list[Row]:
     return found
 
 
-def _open(run: Run[KpiSettings], table: LakeTable) -> DeltaTable:
-    return open_table(run.spark, table.contract, table.uri(run.settings))
+def _held(run: Run[KpiSettings], table: LakeTable, dates: list[date] | None = None) -> pa.Table:
+    """Return the rows that a presentation table holds now, of all or of some listen dates. Columns of the table."""
+    schema = to_arrow_schema(schema_of(table.contract))
+    snapshot = made(run.spark, run.s3, table, run.settings)
+    files = SmallTable(run.s3, table, run.settings).read(snapshot, dates)
+    return pa.concat_tables([schema.empty_table(), *(rows.select(schema.names).cast(schema) for rows in files)])

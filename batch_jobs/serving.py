@@ -11,17 +11,17 @@ writes is newer than anything served before, also by a Delta table that has sinc
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from pyspark.sql import DataFrame
-
 from batch_jobs.item_writer import ItemWriter
 from batch_jobs.items import Item, as_changes, latest_changes, to_items
 from batch_jobs.served_progress import Served, ServedProgress
-from lakehouse.delta import BEFORE_ANY, open_table, read_changes, read_version
-from lakehouse.delta_log import Snapshot, snapshot_of
+from lakehouse.delta import BEFORE_ANY, made
+from lakehouse.delta_log import Snapshot
+from lakehouse.delta_rows import Change, SmallTable
 from lakehouse.errors import ListenlakeError
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import DAILY_LISTENS, TOP_GENRES, LakeTable
@@ -79,7 +79,7 @@ class _ServedTable:
                 "then serve it anew: `listenlake kpis rebuild`.",
             )
         if until > served.version:
-            outcomes = self._apply(served, until)
+            outcomes = self._apply(served, newest)
             self.run.report.facts[f"{self.table.name}_served"] = outcomes
             self.run.boundaries.passed(f"{self.table.name}_items_written")
             self.run.lease.check()
@@ -98,23 +98,21 @@ class _ServedTable:
         self.progress.move(served, run_id=self.run.id)
         return served
 
-    def _apply(self, served: Served, until: int) -> dict[str, int]:
+    def _apply(self, served: Served, newest: Snapshot) -> dict[str, int]:
+        rows = SmallTable(self.run.s3, self.table, self.run.settings)
         if served.version != BEFORE_ANY:
-            feed = read_changes(self.run.spark, self.uri, after=served.version, until=until)
+            feed = rows.changes(after=served.version, until=newest.version)
             return self._write(latest_changes(feed, self.table.contract), served)
-        outcomes = Counter(
-            self._write(as_changes(read_version(self.run.spark, self.uri, until), version=until), served)
-        )
-        outcomes.update(self.writer.apply(self.writer.older_than(served.version_offset + until)))
+        outcomes = Counter(self._write(as_changes(rows.read(newest), version=newest.version), served))
+        outcomes.update(self.writer.apply(self.writer.older_than(served.version_offset + newest.version)))
         return dict(outcomes)
 
-    def _write(self, changes: DataFrame, served: Served) -> dict[str, int]:
+    def _write(self, changes: Iterable[Change], served: Served) -> dict[str, int]:
         return self.writer.apply(to_items(changes, self.table.contract, version_offset=served.version_offset))
 
     def _newest(self) -> Snapshot:
         """Return the table as it is now; it is made where it is not there yet."""
-        open_table(self.run.spark, self.table.contract, self.uri)
-        return snapshot_of(self.run.s3, self.table, self.run.settings)
+        return made(self.run.spark, self.run.s3, self.table, self.run.settings)
 
     @property
     def uri(self) -> str:

@@ -52,9 +52,10 @@ class _Nowhere:
 def measure_bad_events() -> dict[str, float]:
     """Return what bad events add to good ones, and the microseconds of an event of each kind.
 
-    `task_bad_over_good_N` is the CPU time of events of which N per cent are bad, over the time of good events of the
-    same number of bytes: at 1 the bad ones slow the good ones by no more than the bytes that they add. Medians of
-    rounds, in which one follows the other.
+    `task_bad_over_good_N` is the CPU time of events of which N per cent are bad, over the time of good events of as
+    many bytes. `bytes_over_good_N` is the same of the bytes that the task takes in and writes: a bad one is written in
+    full, with what is wrong with it. Where the first is not more than the second, bad ones slow the good ones by no
+    more than the bytes that they add. Medians of rounds, in which one follows the other.
     """
     good = [event(number) for number in range(EVENTS)]
     wordings = {name: list(map(wording, good)) for name, wording in WORDINGS.items()}
@@ -63,6 +64,7 @@ def measure_bad_events() -> dict[str, float]:
     kinds = {name: _microseconds(events) for name, events in (wordings | reasons | oversize).items()}
     return {
         **{f"task_bad_over_good_{share}": _ratio(mixed(good, share), good) for share in BAD_SHARES},
+        **{f"bytes_over_good_{share}": round(_bytes(mixed(good, share)) / _bytes(good), 3) for share in BAD_SHARES},
         **{f"us_{name}": round(value, 2) for name, value in kinds.items()},
     }
 
@@ -83,6 +85,12 @@ def _ratio(events: list[bytes], good: list[bytes]) -> float:
     added = sum(map(len, events)) / sum(map(len, good))
     with_bad, only_good = list(in_batches(events)), list(in_batches(good))
     return round(statistics.median(_spend(with_bad) / _spend(only_good) for _ in range(ROUNDS)) / added, 3)
+
+
+def _bytes(events: list[bytes]) -> float:
+    """Bytes taken in and written, for each byte of the events."""
+    taken = sum(map(len, events))
+    return (taken + write_outcome(in_batches(events))) / taken
 
 
 def _microseconds(events: list[bytes]) -> float:

@@ -29,10 +29,8 @@ TYPED: Final = (
 def measure_parsing() -> dict[str, float]:
     """Return rows a second of good events on `local[2]`, their ratio to the bare parse, and what bad ones cost.
 
-    `bad_over_good_N` is the time of events of which N per cent are bad, over the time of good events of the same number
-    of bytes: at 1 the bad ones slow the good ones by no more than the bytes that they add. The time is what a
-    micro-batch takes from records in the JVM to the bytes of its files. Medians of rounds, in which all follow each
-    other.
+    `bad_over_good_N` is the time of events of which N per cent are bad, over the time of good events of as many bytes,
+    from records in the JVM to the bytes of the micro-batch's files. Medians of rounds, in which all follow each other.
     """
     good = [event(number) for number in range(EVENTS)]
     with session_without_cloud(driver_memory="3g") as (spark, folder):

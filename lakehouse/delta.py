@@ -6,14 +6,21 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from lakehouse.delta_log import Snapshot, read_snapshot, snapshot_of
 from lakehouse.spark import schema_of
-from lakehouse.tables import Table
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from lakehouse.lake_tables import LakeTable
+    from lakehouse.settings import Places
+    from lakehouse.tables import Table
 
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 BEFORE_ANY = -1
@@ -36,6 +43,14 @@ def open_table(spark: SparkSession, table: Table, uri: str) -> DeltaTable:
     if table.partition_by:
         builder = builder.partitionedBy(*table.partition_by)
     return builder.execute()
+
+
+def made(spark: SparkSession, s3: S3Client, table: LakeTable, places: Places) -> Snapshot:
+    """Return a table as it is now, created empty when it is not there yet."""
+    there = read_snapshot(s3, table.bucket(places), table.prefix)
+    if there is None:
+        open_table(spark, table.contract, table.uri(places))
+    return there or snapshot_of(s3, table, places)
 
 
 def committed_at(table: DeltaTable, version: int, *, newest: int) -> datetime:

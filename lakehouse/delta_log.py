@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -71,6 +72,21 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class ChangedFile:
+    """A file with rows that a commit has changed.
+
+    Attributes:
+        file: The file.
+        version: The commit.
+        kind: What became of all its rows, insert or delete; empty where its column `_change_type` tells it of each.
+    """
+
+    file: DeltaFile
+    version: int
+    kind: str
+
+
+@dataclass(frozen=True)
 class Commit:
     """One commit of a table.
 
@@ -90,11 +106,9 @@ def newest_commit(s3: S3Client, bucket: str, prefix: str) -> Commit | None:
     commits = [name for name in names if _COMMIT.fullmatch(name)]
     if not commits:
         return None
-    body = s3.get_object(Bucket=bucket, Key=log + max(commits))["Body"].read()
-    told = [action["commitInfo"] for line in body.splitlines() if "commitInfo" in (action := json.loads(line))]
-    return Commit(
-        int(max(commits).removesuffix(".json")), json.loads(told[0].get("userMetadata") or "{}") if told else {}
-    )
+    version = int(max(commits).removesuffix(".json"))
+    told = [action["commitInfo"] for action in _actions(s3, bucket, prefix, version) if "commitInfo" in action]
+    return Commit(version, json.loads(told[0].get("userMetadata") or "{}") if told else {})
 
 
 def version_of(s3: S3Client, table: LakeTable, places: Places) -> int:
@@ -127,7 +141,7 @@ def read_snapshot(s3: S3Client, bucket: str, prefix: str, *, version: int | None
         DeltaLogError: A commit is missing.
     """
     names = [file.key.rsplit("/", 1)[1] for file, _ in list_files(s3, bucket, f"{prefix}_delta_log/")]
-    commits = {int(match[1]): name for name in names if (match := _COMMIT.fullmatch(name))}
+    commits = {int(match[1]) for name in names if (match := _COMMIT.fullmatch(name))}
     if not commits:
         return None
     newest = max(commits) if version is None else version
@@ -149,15 +163,49 @@ def read_snapshot(s3: S3Client, bucket: str, prefix: str, *, version: int | None
         for row in pq.read_table(io.BytesIO(body), columns=["add", "txn", "metaData"]).to_pylist():
             snapshot = _apply({name: value for name, value in row.items() if value}, prefix, snapshot)
     for number in range(checkpoint + 1, newest + 1):
-        body = s3.get_object(Bucket=bucket, Key=f"{prefix}_delta_log/{commits[number]}")["Body"].read()
-        for line in body.splitlines():
-            snapshot = _apply(json.loads(line), prefix, snapshot)
+        for action in _actions(s3, bucket, prefix, number):
+            snapshot = _apply(action, prefix, snapshot)
     return snapshot
+
+
+def changed_files(s3: S3Client, bucket: str, prefix: str, *, after: int, until: int) -> Iterator[ChangedFile]:
+    """Yield the files that tell what commits (`after`, `until`] of a table have changed, in order of the commits.
+
+    By the protocol's rule for readers of the change data feed: the commit's change data files where it has any, and
+    its added and removed files, save those that only moved rows, where it has none.
+
+    Raises:
+        DeltaLogError: A commit is no longer there.
+    """
+    for version in range(after + 1, until + 1):
+        try:
+            actions = list(_actions(s3, bucket, prefix, version))
+        except s3.exceptions.NoSuchKey as error:
+            raise DeltaLogError(
+                expected=f"every commit of {bucket}/{prefix} from {after + 1} to {until}",
+                found=f"no commit {version}",
+                do="The log was cleaned up before this reader has followed it, or damaged.",
+            ) from error
+        told = [(action["cdc"], "") for action in actions if "cdc" in action]
+        plain = [
+            (action[name], kind)
+            for name, kind in (("remove", "delete"), ("add", "insert"))
+            for action in actions
+            if name in action and action[name]["dataChange"]
+        ]
+        for action, kind in told or plain:
+            yield ChangedFile(_data_file(prefix, action), version, kind)
+
+
+def _actions(s3: S3Client, bucket: str, prefix: str, version: int) -> Iterator[dict[str, Any]]:
+    body = s3.get_object(Bucket=bucket, Key=f"{prefix}_delta_log/{version:020}.json")["Body"].read()
+    return map(json.loads, body.splitlines())
 
 
 def _apply(action: dict[str, Any], prefix: str, snapshot: Snapshot) -> Snapshot:
     if "add" in action:
-        _add(snapshot.files, prefix, action["add"])
+        file = _data_file(prefix, action["add"])
+        snapshot.files[file.key] = file
     elif "remove" in action:
         snapshot.files.pop(prefix + unquote(action["remove"]["path"]), None)
     elif "txn" in action:
@@ -167,12 +215,11 @@ def _apply(action: dict[str, Any], prefix: str, snapshot: Snapshot) -> Snapshot:
     return snapshot
 
 
-def _add(files: dict[str, DeltaFile], prefix: str, add: dict[str, Any]) -> None:
-    if add.get("deletionVector"):
+def _data_file(prefix: str, action: dict[str, Any]) -> DeltaFile:
+    if action.get("deletionVector"):
         raise DeltaLogError(
             expected="a table without deletion vectors",
             found=f"one in {prefix}",
             do="Rewrite the table with `REORG TABLE … APPLY (PURGE)`.",
         )
-    key = prefix + unquote(add["path"])
-    files[key] = DeltaFile(key, int(add["size"]), dict(add["partitionValues"]))
+    return DeltaFile(prefix + unquote(action["path"]), int(action["size"]), dict(action["partitionValues"]))

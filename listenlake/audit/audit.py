@@ -53,7 +53,7 @@ def audit(
         load_enrichment_rejects(connection, s3, bucket)
         load_replays(connection, s3, bucket)
         load_curated(connection, s3, places.curated_bucket, Progress(dynamodb, places.control_table).read(CONSUMED))
-        load_kpis(connection, s3, places.presentation_bucket)
+        load_kpis(connection, s3, places)
         load_items(connection, dynamodb, places)
         findings += find(connection, with_truth=records is not None)
         stages = [

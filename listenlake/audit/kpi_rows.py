@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lakehouse.delta_log import read_snapshot
+from lakehouse.delta_rows import SmallTable
 from lakehouse.lake_tables import DAILY_LISTENS, LATEST, TOP_GENRES
 from listenlake.audit.schema import ID, MINUTE
 from listenlake.served import read_served
@@ -49,14 +50,13 @@ def load_curated(connection: duckdb.DuckDBPyConnection, s3: S3Client, bucket: st
         connection.unregister("file")
 
 
-def load_kpis(connection: duckdb.DuckDBPyConnection, s3: S3Client, bucket: str) -> None:
+def load_kpis(connection: duckdb.DuckDBPyConnection, s3: S3Client, places: Places) -> None:
     """Fill `kpis` with the rows of the presentation tables, stage `kpis`."""
     rows = []
     for table in (DAILY_LISTENS, TOP_GENRES):
-        snapshot = read_snapshot(s3, bucket, table.prefix)
-        for key, file in (snapshot.files if snapshot else {}).items():
-            body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-            rows += [{**row, **file.partition} for row in pq.read_table(io.BytesIO(body)).to_pylist()]
+        if snapshot := read_snapshot(s3, table.bucket(places), table.prefix):
+            for some in SmallTable(s3, table, places).read(snapshot):
+                rows += some.to_pylist()
     _insert(connection, "kpis", rows)
 
 
