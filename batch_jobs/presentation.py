@@ -9,10 +9,9 @@ from collections import Counter
 from datetime import date
 from typing import Any, Final
 
+from lakehouse.delta_rows import Row
 from lakehouse.errors import BalanceError
 from lakehouse.tables import PROVENANCE_COLUMNS, Table
-
-Row = dict[str, Any]
 
 GENRES_IN_CHART: Final = 5
 

@@ -22,10 +22,10 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from batch_jobs.kpis import daily_genre_kpis
 from batch_jobs.partials import valid_by_date
-from batch_jobs.presentation import Row, check_balance, compared, top_genres
+from batch_jobs.presentation import check_balance, compared, top_genres
 from lakehouse import layout
 from lakehouse.delta import commit_options, made, on_dates
-from lakehouse.delta_rows import SmallTable
+from lakehouse.delta_rows import Row, SmallTable
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import DAILY_LISTENS, DATE, TOP_GENRES, LakeTable
 from lakehouse.settings import KpiSettings
@@ -115,7 +115,8 @@ class _Wanted:
 
 def published_dates(run: Run[KpiSettings]) -> set[date]:
     """Return the dates that a presentation table has rows of."""
-    return {day for table in PRESENTED for day in _held(run, table).column(DATE).to_pylist()}
+    by_genre = made(run.spark, run.s3, DAILY_LISTENS, run.settings)
+    return by_genre.dates | set(_held(run, TOP_GENRES).column(DATE).to_pylist())
 
 
 def derived(run: Run[KpiSettings], partials: DataFrame, dates: list[date], *, curated_version: int) -> Publication:

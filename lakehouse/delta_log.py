@@ -70,6 +70,12 @@ class Snapshot:
     transactions: dict[str, int] = field(default_factory=dict)
     table_id: str = ""
 
+    @property
+    def dates(self) -> set[date]:
+        """The listen dates that there are rows of, in a table partitioned by them."""
+        days = (file.partition["listen_date"] for file in self.files.values())
+        return {date.fromisoformat(day) for day in days if day is not None}
+
 
 @dataclass(frozen=True)
 class ChangedFile:
@@ -123,9 +129,7 @@ def snapshot_of(s3: S3Client, table: LakeTable, places: Places) -> Snapshot:
 
 def dates_of(s3: S3Client, table: LakeTable, places: Places, *, version: int | None = None) -> set[date]:
     """Return the listen dates that a table partitioned by them has rows of, as of `version` or as it is now."""
-    snapshot = _there(read_snapshot(s3, table.bucket(places), table.prefix, version=version), table, places)
-    days = (file.partition["listen_date"] for file in snapshot.files.values())
-    return {date.fromisoformat(day) for day in days if day is not None}
+    return _there(read_snapshot(s3, table.bucket(places), table.prefix, version=version), table, places).dates
 
 
 def _there(found: T | None, table: LakeTable, places: Places) -> T:
@@ -184,7 +188,8 @@ def changed_files(s3: S3Client, bucket: str, prefix: str, *, after: int, until: 
             raise DeltaLogError(
                 expected=f"every commit of {bucket}/{prefix} from {after + 1} to {until}",
                 found=f"no commit {version}",
-                do="The log was cleaned up before this reader has followed it, or damaged.",
+                do="It was cleaned up before this reader has followed it, or lost. `listenlake kpis rebuild` serves"
+                " the table as it is now.",
             ) from error
         told = [(action["cdc"], "") for action in actions if "cdc" in action]
         plain = [
