@@ -31,7 +31,7 @@ def latest_changes(changes: Iterable[Change], table: Table) -> list[Change]:
         for change in made:
             rows = before if change.kind in (_DELETE, "update_preimage") else after
             rows[tuple(change.row[name] for name in table.key)] = change.row
-        for key in before.keys() | after.keys():
+        for key in before | after:
             if before.get(key) != after.get(key):
                 row, kind = (after[key], _INSERT) if key in after else (before[key], _DELETE)
                 newest[key] = Change(row, kind, version)
