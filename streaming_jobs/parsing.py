@@ -83,9 +83,9 @@ def judge_events(events: pa.Table, timeliness: Timeliness = TAKE_ALL) -> pa.Tabl
         One row per event, columns of `PARSED`.
     """
     plain, is_plain = judge_plain(events["data"].combine_chunks(), events["arrived_at"].combine_chunks())
-    is_other = pc.invert(is_plain)
-    others = _judged_otherwise(events, is_other, timeliness) if pc.any(is_other).as_py() else ()
-    return pa.concat_tables([*_judged_at_once(events, is_plain, plain, timeliness), *others])
+    others = events.filter(pc.invert(is_plain))
+    judged_otherwise = _judged_otherwise(others, timeliness) if len(others) else ()
+    return pa.concat_tables([*_judged_at_once(events, is_plain, plain, timeliness), *judged_otherwise])
 
 
 def reject_events(events: pa.Table, *, reasons: list[str], messages: list[str]) -> pa.Table:
@@ -143,30 +143,24 @@ def _judged_at_once(
     events: pa.Table, is_plain: pa.BooleanArray, plain: pa.Table, timeliness: Timeliness
 ) -> Iterator[pa.Table]:
     is_listen = pc.is_null(plain["reject_reason"]).combine_chunks()
+    becomes_listen = pc.replace_with_mask(is_plain, is_plain, is_listen)
     found = _named(plain.select(FIELDS).filter(is_listen))
-    yield _listens(events.filter(_within(is_plain, is_listen)), found, timeliness)
-    is_reject = pc.invert(is_listen)
-    yield _rejects(events.filter(_within(is_plain, is_reject)), _named(plain.select(_TOLD).filter(is_reject)))
+    yield _listens(events, becomes_listen, found, timeliness)
+    told = _named(plain.select(_TOLD).filter(pc.invert(is_listen)))
+    yield _rejects(events.filter(pc.and_not(is_plain, becomes_listen)), told)
 
 
-def _judged_otherwise(events: pa.Table, is_left: pa.BooleanArray, timeliness: Timeliness) -> Iterator[pa.Table]:
-    data = events["data"].combine_chunks()
-    mistyped, found = reject_mistyped(data.filter(is_left))
-    is_mistyped = _within(is_left, found)
+def _judged_otherwise(events: pa.Table, timeliness: Timeliness) -> Iterator[pa.Table]:
+    mistyped, is_mistyped = reject_mistyped(events["data"].combine_chunks())
     yield _rejects(events.filter(is_mistyped), mistyped)
-    is_left = pc.and_not(is_left, is_mistyped)
-    reasons = reasons_of_unreadable(data.filter(is_left))
-    is_unreadable = _within(is_left, pc.is_valid(reasons))
+    events = events.filter(pc.invert(is_mistyped))
+    reasons = reasons_of_unreadable(events["data"].combine_chunks())
+    is_unreadable = pc.is_valid(reasons)
     reasons = reasons.drop_null().dictionary_encode()
     messages = pa.array([PLAINLY[reason].message for reason in reasons.dictionary.to_pylist()], pa.string())
     told = {"reject_reason": reasons.dictionary_decode(), "reject_message": messages.take(reasons.indices)}
     yield _rejects(events.filter(is_unreadable), told)
-    yield from _judged_one_by_one(events.filter(pc.and_not(is_left, is_unreadable)), timeliness)
-
-
-def _within(mask: pa.BooleanArray, inner: pa.BooleanArray) -> pa.BooleanArray:
-    """The mask of those of `mask` that `inner`, which is only over these, holds as well."""
-    return pc.replace_with_mask(mask, mask, inner)
+    yield from _judged_one_by_one(events.filter(pc.invert(is_unreadable)), timeliness)
 
 
 def _judged_one_by_one(events: pa.Table, timeliness: Timeliness) -> Iterator[pa.Table]:
@@ -177,7 +171,7 @@ def _judged_one_by_one(events: pa.Table, timeliness: Timeliness) -> Iterator[pa.
     verdicts = [judge(data, latest[place]) for data, place in told]
     is_reject = pa.array([type(verdict) is Reject for verdict in verdicts], pa.bool_())
     listens = [verdict for verdict in verdicts if type(verdict) is not Reject]
-    yield _listens(events.filter(pc.invert(is_reject)), _columns((*FIELDS, "extra"), listens), timeliness)
+    yield _listens(events, pc.invert(is_reject), _columns((*FIELDS, "extra"), listens), timeliness)
     rejects = [verdict for verdict in verdicts if type(verdict) is Reject]
     yield _rejects(events.filter(is_reject), _columns(_TOLD, rejects))
 
@@ -195,17 +189,21 @@ def _rejects(events: pa.Table, told: Mapping[str, Any]) -> pa.Table:
     return _rows(events, {**told, "data": events["data"]})
 
 
-def _listens(events: pa.Table, found: Mapping[str, Any], timeliness: Timeliness) -> pa.Table:
-    """Rows of events that are listens by the contract; some of them are rejected by the policy."""
-    listens = _rows(events, found)
+def _listens(
+    events: pa.Table, is_listen: pa.BooleanArray, found: Mapping[str, Any], timeliness: Timeliness
+) -> pa.Table:
+    """Rows of the events that are listens by the contract; some of them are rejected by the policy."""
+    # Few events need their bytes from here on.
+    listens = _rows(events.drop_columns("data").filter(is_listen), found)
     code = timeliness.judge(listens["listen_time"], listens["arrived_at"])
     told: dict[str, Any] = {"timeliness": code}
-    if timeliness.rejected:
-        reason = pc.if_else(pc.is_in(code, pa.array(timeliness.rejected)), code, None)
+    is_rejected = pc.is_in(code, pa.array(timeliness.rejected, pa.string()))
+    if pc.any(is_rejected).as_py():
+        reason = pc.if_else(is_rejected, code, None)
         message = pc.case_when(
             pc.make_struct(*(pc.equal(reason, one) for one in POLICY_REASONS)), *POLICY_REASONS.values()
         )
-        payload = pc.if_else(pc.is_valid(reason), events["data"], None)
+        payload = pc.if_else(is_rejected, events["data"].filter(is_listen), None)
         told |= {"reject_reason": reason, "reject_message": message, "data": payload}
     for name, column in told.items():
         listens = listens.set_column(PARSED.get_field_index(name), PARSED.field(name), column)

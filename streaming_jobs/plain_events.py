@@ -100,10 +100,10 @@ def _read(plain: pa.BinaryArray) -> pa.Table:
     """The events' fields, a row each. Raises `ArrowInvalid` where one of them names a field twice."""
     if not len(plain):
         return _SCHEMA.empty_table()
-    lines = b"\n".join(plain.to_pylist())
+    lines = pc.binary_join(pa.ListArray.from_arrays([0, len(plain)], plain), b"\n")[0].as_buffer()
     fields = pj.read_json(
         pa.BufferReader(lines),
-        read_options=pj.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+        read_options=pj.ReadOptions(use_threads=False, block_size=lines.size + 1),
         parse_options=pj.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="error"),
     )
     if fields.num_rows != len(plain):
