@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Final
@@ -166,6 +168,33 @@ def test_trouble_that_passes_is_asked_again_with_the_same_iterator(kinesis: Serv
     one = connect(kinesis)
     assert [fetch.numbers for fetch in one.fetch("a", Position(), limit=lambda: 10, budget=free())] == [["1"]]
     assert one.patience.repeats == 3
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 65_536])
+def test_payloads_are_the_same_without_what_decodes_them_faster(kinesis: Server, length: int) -> None:
+    payload = bytes(number % 251 for number in range(length))
+    kinesis.script = [("GetRecords", page(1, following=None))] * 2
+    for _, (_, answer) in kinesis.script:
+        answer["Records"][0]["Data"] = base64.b64encode(payload).decode()
+    assert connect(kinesis).get_records("i", 10).data == [payload]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "b64decode", decoder_without_pybase64())
+        assert connect(kinesis).get_records("i", 10).data == [payload]
+
+
+def decoder_without_pybase64() -> Callable[..., bytes]:
+    """What the module decodes with where `pybase64` is not installed."""
+    name = "client_without_pybase64"
+    spec = importlib.util.spec_from_file_location(name, client.__file__)
+    assert spec is not None and spec.loader is not None
+    alone = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "pybase64", None)
+        patch.setitem(sys.modules, name, alone)
+        spec.loader.exec_module(alone)
+    found: Callable[..., bytes] = alone.b64decode
+    assert found is base64.b64decode
+    return found
 
 
 def test_an_error_that_stays_ends_the_query_at_once(kinesis: Server) -> None:
