@@ -145,7 +145,7 @@ def _drain(bench: Bench, stream: str) -> Spent:
         spending(bench.cloud) as spent,
     ):
         while query.isActive and not is_drained(query, ending):
-            time.sleep(0.02)
+            time.sleep(0.1)
     return spent
 
 
