@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,11 +64,10 @@ def session_on_cloud(options: CloudOptions) -> Iterator[tuple[Cloud, SparkSessio
 def run_job_here(
     cloud: Cloud, spark: SparkSession, settings_type: type[S], job: Callable[[Run[S]], None], **others: Any
 ) -> Report:
-    """Run a job on the places of a cloud, in a session that is there already, and return its report."""
+    """Run a job on the places of a cloud, in a session and with clients that are there already; return its report."""
     names = {item.name: getattr(cloud.places, item.name) for item in fields(cloud.places)}
-    clients: Any = {"s3": cloud.client("s3"), "dynamodb": cloud.client("dynamodb")}
     settings = settings_type(**names, **others)
-    with leased_run(settings, run_id="benchmark", session=lambda: spark, **clients) as run:
+    with leased_run(settings, run_id="benchmark", session=lambda: spark, **_clients(cloud)) as run:
         job(run)
     return run.report
 
@@ -81,6 +81,11 @@ def copy_files(cloud: Cloud, table: LakeTable, folder: Path, *, day: date | None
             paths.append(str(folder / f"{number}.parquet"))
             s3.download_file(table.bucket(cloud.places), file.key, paths[-1])
     return paths
+
+
+@cache
+def _clients(cloud: Cloud) -> Any:
+    return {name: cloud.client(name) for name in ("s3", "dynamodb")}
 
 
 @contextmanager
