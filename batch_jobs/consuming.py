@@ -6,8 +6,7 @@ bits, so its date has to be computed again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -15,9 +14,9 @@ from typing import Final
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from batch_jobs.quality import VALID, count_by_date, totals
+from batch_jobs.quality import count_by_date, totals
 from lakehouse import layout
-from lakehouse.delta import BEFORE_ANY, commit_options, open_table, read_changes
+from lakehouse.delta import BEFORE_ANY, commit_options, made, read_changes
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import ARCHIVE, LATEST
 from lakehouse.settings import KpiSettings
@@ -53,21 +52,23 @@ class Changes:
 
     Attributes:
         feed: One row per changed listen and change.
-        counted: `count_by_date` of the feed, by version and kind of change as well.
-        counts: The rows of `counted`.
+        counts: `count_by_date` of the feed, by version and kind of change as well.
     """
 
     feed: DataFrame
-    counted: DataFrame
     counts: list[Row]
 
     def arrived(self, *, beyond: int = BEFORE_ANY) -> DataFrame:
         """Return the listens that came with versions past `beyond`. One row per listen, new or new in content."""
         return _arrived(self.feed, beyond)
 
-    def valid_by_date(self, *, beyond: int = BEFORE_ANY) -> DataFrame:
-        """Return how many of `arrived` break no rule. One row per listen_date: it and `quality.VALID`."""
-        return _arrived(self.counted, beyond).groupBy("listen_date").agg(F.sum(VALID).alias(VALID))
+    def counted(self, name: str, *, beyond: int = BEFORE_ANY) -> Counter[date]:
+        """Return a count of `count_by_date`, of the listens that `arrived` gives, by listen_date."""
+        found: Counter[date] = Counter()
+        for row in self.counts:
+            if row[_VERSION] > beyond and row[_CHANGE] in _ARRIVALS:
+                found[row["listen_date"]] += row[name]
+        return found
 
     def touched(self, *, beyond: int = BEFORE_ANY) -> Touched:
         """Tell the dates apart that versions past `beyond` have touched."""
@@ -80,16 +81,13 @@ class Changes:
         return totals(row for row in self.counts if row[_CHANGE] in _ARRIVALS)
 
 
-@contextmanager
-def changes_between(run: Run[KpiSettings], *, after: int, until: int) -> Iterator[Changes]:
-    """Give the change feed of curated versions (`after`, `until`]; it is kept in memory inside the block."""
-    feed = read_changes(run.spark, LATEST.uri(run.settings), after=after, until=until).persist()
-    counted = count_by_date(feed, _VERSION, _CHANGE).persist()
-    try:
-        yield Changes(feed, counted, counted.collect())
-    finally:
-        counted.unpersist()
-        feed.unpersist()
+def changes_between(run: Run[KpiSettings], *, after: int, until: int) -> Changes:
+    """Return the change feed of curated versions (`after`, `until`].
+
+    It is read anew by each who asks: what one reads of it is a part of its columns.
+    """
+    feed = read_changes(run.spark, LATEST.uri(run.settings), after=after, until=until)
+    return Changes(feed, count_by_date(feed, _VERSION, _CHANGE).collect())
 
 
 def archive_consumed(run: Run[KpiSettings], listens: DataFrame, *, before: int, until: int) -> None:
@@ -101,14 +99,13 @@ def archive_consumed(run: Run[KpiSettings], listens: DataFrame, *, before: int, 
         before: Curated version of the last complete run.
         until: Curated version of this one.
     """
-    uri = ARCHIVE.uri(run.settings)
-    open_table(run.spark, ARCHIVED_LISTENS, uri)
+    made(run.spark, run.s3, ARCHIVE, run.settings)
     labelled = listens.withColumn("consumed_version", F.lit(until).cast("bigint")).select(*ARCHIVED_LISTENS.columns)
-    run.lease.check()
     about = {"job": layout.KPI_JOB, "run_id": run.id, "curated_version": until}
     told = commit_options(about, transaction=(_CONSUMED, until))
-    consumed_since = f"consumed_version > {before}"
-    labelled.write.format("delta").mode("overwrite").option("replaceWhere", consumed_since).options(**told).save(uri)
+    run.lease.check()
+    writer = labelled.write.format("delta").mode("overwrite").option("replaceWhere", f"consumed_version > {before}")
+    writer.options(**told).save(ARCHIVE.uri(run.settings))
 
 
 def _arrived(changes: DataFrame, beyond: int) -> DataFrame:

@@ -1,9 +1,10 @@
 """Glue job `kpi_transformation`: what changed in `latest/` becomes KPIs, and what changed in the KPIs is served.
 
 With v0 the curated version of the last complete run and v1 the newest one, both pinned: copy the consumed rows to
-`archive/`, bring the partial aggregates to v1, derive the KPIs of the touched dates from them, serve, add the line of
-metrics, and record v1 last. A crash between any two steps is repaired by running again. A recompute computes partials
-and KPIs from the listens of one curated version, the one that the partials stand for, and does not move it.
+`archive/` and, beside that, bring the partial aggregates to v1; derive the KPIs of the touched dates from them, serve,
+add the line of metrics, and record v1 last. A crash between any two steps is repaired by running again. A recompute
+computes partials and KPIs from the listens of one curated version, the one that the partials stand for, and does not
+move it.
 
     spark-submit batch_jobs/kpi_transformation.py --mode incremental
     spark-submit batch_jobs/kpi_transformation.py --mode recompute --from_date 2024-06-25 --to_date 2024-06-26
@@ -13,23 +14,21 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 from batch_jobs.consuming import Changes, archive_consumed, changes_between
 from batch_jobs.maintenance import maintain
-from batch_jobs.partial_table import PartialTable
+from batch_jobs.partial_table import PartialTable, fence_of
 from batch_jobs.publishing import derived
 from batch_jobs.recomputing import recompute
 from batch_jobs.serving import rebuild, serve
 from batch_jobs.validation_metrics import append_metrics
 from lakehouse.control import CONSUMED
-from lakehouse.delta import BEFORE_ANY, open_table
-from lakehouse.delta_log import version_of
+from lakehouse.delta import BEFORE_ANY, made
 from lakehouse.jobs import Run, run_job
 from lakehouse.lake_tables import LATEST
 from lakehouse.settings import KpiSettings
-from lakehouse.tables import CURATED_LISTENS
 
 
 def run(run: Run[KpiSettings]) -> None:
@@ -43,20 +42,19 @@ def run(run: Run[KpiSettings]) -> None:
         return
     consumed = run.progress.read(CONSUMED)
     before = BEFORE_ANY if consumed is None else consumed
-    with closing(PartialTable(run)) as partials:
-        if run.settings.mode == "incremental":
-            open_table(run.spark, CURATED_LISTENS, LATEST.uri(run.settings))
-            _catch_up(run, partials, before=before, until=version_of(run.s3, LATEST, run.settings))
-        elif consumed is None:
-            run.report.facts["note"] = "nothing was consumed yet, so there is nothing to compute again"
+    partials = PartialTable(run)
+    if run.settings.mode == "incremental":
+        _catch_up(run, partials, before=before, until=made(run.spark, run.s3, LATEST, run.settings).version)
+    elif consumed is None:
+        run.report.facts["note"] = "nothing was consumed yet, so there is nothing to compute again"
+    else:
+        # What a run that did not finish has left is finished first: then everything stands at one curated version.
+        version = max(before, partials.reached())
+        if version > before:
+            _catch_up(run, partials, before=before, until=version)
         else:
-            # What a run that did not finish has left is finished first: then everything stands at one curated version.
-            version = max(before, partials.reached())
-            if version > before:
-                _catch_up(run, partials, before=before, until=version)
-            else:
-                _reach(run, partials, None, before=before, until=version)
-            recompute(run, partials, version=version)
+            _reach(run, partials, None, before=before, until=version)
+        recompute(run, partials, version=version)
 
 
 def _catch_up(run: Run[KpiSettings], partials: PartialTable, *, before: int, until: int) -> None:
@@ -66,11 +64,14 @@ def _catch_up(run: Run[KpiSettings], partials: PartialTable, *, before: int, unt
         _reach(run, partials, None, before=before, until=until)
         serve(run)
         return
-    with changes_between(run, after=before, until=until) as changes:
-        with run.report.phase("consume"):
-            archive_consumed(run, changes.arrived(), before=before, until=until)
-        run.boundaries.passed("consumed_archived")
+    with run.report.phase("consume"):
+        changes = changes_between(run, after=before, until=until)
+    with ThreadPoolExecutor(1) as beside:
+        archiving = beside.submit(archive_consumed, run, changes.arrived(), before=before, until=until)
         _reach(run, partials, changes, before=before, until=until)
+        with run.report.phase("archive"):
+            archiving.result()
+    run.boundaries.passed("consumed_archived")
     _publish(run, partials, changes.touched().all, until=until)
     serve(run)
     run.lease.check()
@@ -97,11 +98,12 @@ def _reach(run: Run[KpiSettings], partials: PartialTable, changes: Changes | Non
 def _publish(run: Run[KpiSettings], partials: PartialTable, dates: list[date], *, until: int) -> None:
     if not dates:
         return
-    fence = partials.fence()
+    newest = partials.newest()
     with run.report.phase("kpis"):
-        publication = derived(run, partials.read(dates), dates, curated_version=until)
+        kept = ((day, partials.read(day, newest)) for day in dates)
+        publication = derived(run, kept, curated_version=until)
         run.boundaries.passed("kpis_derived")
-        publication.commit(fence)
+        publication.commit(fence_of(newest))
 
 
 if __name__ == "__main__":

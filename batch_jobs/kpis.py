@@ -1,56 +1,68 @@
-"""The KPIs: pure, frames in, frames out; exact, never approximate, and the same bits for the same listens."""
+"""The KPIs: pure, partials in, plain rows out; exact, never approximate, and the same bits for the same listens."""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
-from pyspark.sql import Column, DataFrame, Window
-from pyspark.sql import functions as F
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from batch_jobs.partials import plays, unique_listeners
+from batch_jobs.partial_sums import plays, starts_of, unique_listeners
+from lakehouse.delta_rows import Row
+from lakehouse.lake_tables import DATE
 
 SONGS_IN_CHART: Final = 3
 
-_GENRE_DAY: Final = ["listen_date", "track_genre"]
+_SONG: Final = ("track_id", "track_name", "artists", "plays")
 
 
-def daily_genre_kpis(partials: DataFrame) -> DataFrame:
-    """Derive the KPIs, from integers only.
+def daily_genre_kpis(partials: pa.Table) -> list[Row]:
+    """Derive the KPIs of one date, from integers only.
 
     Args:
-        partials: Partials of whole days, since listeners are distinct over the day; each key once.
+        partials: Partials of the whole date, since listeners are distinct over the day; each key once.
 
     Returns:
-        One row per (listen_date, track_genre): the value columns of `DAILY_GENRE_KPIS`.
+        One row per track_genre, in order: the value columns of `DAILY_GENRE_KPIS`.
     """
-    order = Window.partitionBy(*_GENRE_DAY).orderBy(F.col("plays").desc(), F.col("track_id").asc())
-    ranked = plays(partials).withColumn("rank", F.row_number().over(order))
-    entry = F.struct("rank", "track_id", "track_name", "artists", "plays")
-    of_tracks = ranked.groupBy(*_GENRE_DAY).agg(
-        F.sum("plays").alias("listen_count"),
-        F.sum("listening_time_ms").alias("total_listening_time_ms"),
-        F.array_sort(F.collect_list(F.when(F.col("rank") <= SONGS_IN_CHART, entry))).alias("top_songs"),
-    )
-    joined = of_tracks.join(unique_listeners(partials), on=_GENRE_DAY, how="inner")
-    average = half_even_quotient(F.col("total_listening_time_ms"), F.col("unique_listeners"))
-    return joined.select(
-        *_GENRE_DAY,
-        "listen_count",
-        "unique_listeners",
-        "total_listening_time_ms",
-        average.alias("avg_listening_time_per_user_ms"),
-        "top_songs",
-    )
+    order = [("track_genre", "ascending"), ("plays", "descending"), ("track_id", "ascending")]
+    ranked = plays(partials).sort_by(order)
+    genres = ranked["track_genre"].combine_chunks().dictionary_encode().indices.to_numpy()
+    first = starts_of(genres)
+    sizes = np.diff(np.append(first, len(genres)))
+    listeners = unique_listeners(partials)
+    rows = []
+    for start, size in zip(first.tolist(), sizes.tolist(), strict=True):
+        of_genre = ranked.slice(start, size)
+        genre = of_genre["track_genre"][0].as_py()
+        if genre not in listeners:
+            # Not whole: the balance of the date will not add up.
+            continue
+        total = pc.sum(of_genre["listening_time_ms"]).as_py()
+        rows.append(
+            {
+                DATE: of_genre[DATE][0].as_py(),
+                "track_genre": genre,
+                "listen_count": pc.sum(of_genre["plays"]).as_py(),
+                "unique_listeners": listeners[genre],
+                "total_listening_time_ms": total,
+                "avg_listening_time_per_user_ms": half_even_quotient(total, listeners[genre]),
+                "top_songs": [
+                    {"rank": rank, **song}
+                    for rank, song in enumerate(of_genre.slice(0, SONGS_IN_CHART).select(_SONG).to_pylist(), 1)
+                ],
+            }
+        )
+    return rows
 
 
-def half_even_quotient(total: Column, parts: Column) -> Column:
-    """Divide two positive integers to two decimals, ties to the even hundredth, in integers: DECIMAL(20,2).
+def half_even_quotient(total: int, parts: int) -> Decimal:
+    """Divide two positive integers to two decimals, ties to the even hundredth, in integers.
 
-    A decimal division would round twice, first to its own scale, and could turn a near-tie into a tie.
+    A decimal division would round twice, first to its own precision, and could turn a near-tie into a tie.
     """
-    hundred = F.lit(100).cast("bigint")
-    floor = F.call_function("div", total * hundred, parts)
-    rest = (total * hundred) % parts
-    up = (rest * 2 > parts) | ((rest * 2 == parts) & (floor % 2 == 1))
-    hundredths = (floor + up.cast("bigint")).cast("decimal(18,0)")
-    return (hundredths * F.lit("0.01").cast("decimal(3,2)")).cast("decimal(20,2)")
+    floor, rest = divmod(total * 100, parts)
+    is_up = rest * 2 > parts or (rest * 2 == parts and floor % 2 == 1)
+    return Decimal(floor + is_up).scaleb(-2)

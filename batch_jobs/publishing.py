@@ -5,11 +5,12 @@ where no row differs there is no commit. Whoever reads the change feed finds a r
 and inserted by one commit (`batch_jobs.items.latest_changes` leaves it out).
 
 What is published carries, as its Delta transaction, the version of the partials that it was derived from. A run that
-was overtaken between deriving and committing is so skipped by Delta, and what a newer run has published stays.
+was overtaken between deriving and committing so commits nothing, and what a newer run has published stays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -17,14 +18,14 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from batch_jobs.kpis import daily_genre_kpis
-from batch_jobs.partials import valid_by_date
+from batch_jobs.partial_sums import valid_listens
 from batch_jobs.presentation import check_balance, compared, top_genres
-from lakehouse import layout
-from lakehouse.delta import commit_options, made, on_dates
+from batch_jobs.replacing import Replacing
+from lakehouse.delta import made
+from lakehouse.delta_log import Snapshot
 from lakehouse.delta_rows import Row, SmallTable
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import DAILY_LISTENS, DATE, TOP_GENRES, LakeTable
@@ -41,13 +42,13 @@ class Publication:
     Attributes:
         run: The run that derived it.
         dates: The listen dates, whole.
-        genre_kpis: The value columns of `DAILY_GENRE_KPIS`. One row per (listen_date, track_genre).
+        genre_kpis: By date, a row per genre: the value columns of `DAILY_GENRE_KPIS`.
         curated_version: Version of the curated table that it stands for.
     """
 
     run: Run[KpiSettings]
     dates: list[date]
-    genre_kpis: pa.Table
+    genre_kpis: dict[date, list[Row]]
     curated_version: int
 
     def changed(self, table: LakeTable) -> int:
@@ -68,30 +69,29 @@ class Publication:
             self.run.boundaries.passed(f"{table.name}_committed")
 
     def _wanted(self, table: LakeTable) -> _Wanted:
-        held = _held(self.run, table, self.dates if table.by_date else None)
-        dates, changed, pieces = [], 0, []
+        base = made(self.run.spark, self.run.s3, table, self.run.settings)
+        held = _held(self.run, table, base, self.dates if table.by_date else None)
+        dates, changed = [], 0
+        pieces: dict[date | None, pa.Table] = {}
         for day in self.dates:
-            kpis = _of_date(self.genre_kpis, day)
+            kpis = self.genre_kpis[day]
             then = kpis if table == DAILY_LISTENS else top_genres(kpis)
             rows, differing = compared(_of_date(held, day), then, table.contract, self._provenance)
             if differing:
                 dates.append(day)
                 changed += differing
-                pieces.append(pa.Table.from_pylist(rows, schema=held.schema))
-        others = [] if table.by_date else [held.filter(~pc.field("listen_date").isin(dates))]
-        return _Wanted(pa.concat_tables([*pieces, *others, held.slice(0, 0)]), dates, changed)
+                pieces[day] = pa.Table.from_pylist(rows, schema=held.schema)
+        if pieces and not table.by_date:
+            others = held.filter(~pc.field("listen_date").isin(dates))
+            return _Wanted(base, {None: pa.concat_tables([*pieces.values(), others])}, dates, changed)
+        return _Wanted(base, pieces, dates, changed)
 
     def _replace(self, table: LakeTable, wanted: _Wanted, fence: tuple[str, int]) -> None:
-        self.run.lease.check()
-        about = {"job": layout.KPI_JOB, "run_id": self.run.id, "curated_version": self.curated_version}
-        # Spark takes an empty chunk for the end of the table.
-        rows = self.run.spark.createDataFrame(wanted.rows.combine_chunks())
-        if table.by_date:
-            writer = rows.repartition("listen_date").write.option("replaceWhere", on_dates(wanted.dates))
-        else:
-            writer = rows.coalesce(1).write
-        told = commit_options(about, transaction=fence)
-        writer.format("delta").mode("overwrite").options(**told).save(table.uri(self.run.settings))
+        replacing = Replacing(self.run, table, wanted.base)
+        for day, rows in wanted.rows.items():
+            replacing.put(rows, day)
+        dates = wanted.dates if table.by_date else None
+        replacing.commit(dates, curated_version=self.curated_version, transaction=fence)
 
     @cached_property
     def _provenance(self) -> Row:
@@ -103,38 +103,40 @@ class _Wanted:
     """What a presentation table shall hold where a row differs.
 
     Attributes:
-        rows: The rows of `dates` or, of a table that is not kept by date, all of them. Columns of the table.
+        base: The table as it is.
+        rows: The rows of `dates`, by date or, of a table that is not kept by date, all of them. Columns of the table.
         dates: Listen dates with a row that differs.
         changed: How many rows differ.
     """
 
-    rows: pa.Table
+    base: Snapshot
+    rows: Mapping[date | None, pa.Table]
     dates: list[date]
     changed: int
 
 
 def published_dates(run: Run[KpiSettings]) -> set[date]:
     """Return the dates that a presentation table has rows of."""
-    by_genre = made(run.spark, run.s3, DAILY_LISTENS, run.settings)
-    return by_genre.dates | set(_held(run, TOP_GENRES).column(DATE).to_pylist())
+    by_genre, charts = (made(run.spark, run.s3, table, run.settings) for table in PRESENTED)
+    return by_genre.dates | set(_held(run, TOP_GENRES, charts).column(DATE).to_pylist())
 
 
-def derived(run: Run[KpiSettings], partials: DataFrame, dates: list[date], *, curated_version: int) -> Publication:
-    """Derive the KPIs of whole dates. Holds a row per date and genre in the driver.
+def derived(run: Run[KpiSettings], partials: Iterable[tuple[date, pa.Table]], *, curated_version: int) -> Publication:
+    """Derive the KPIs of whole dates. Holds the partials of a date, and a row per date and genre.
 
     Args:
         run: The run.
-        partials: Partials of these dates.
-        dates: The listen dates.
+        partials: Each date's.
         curated_version: The curated version that the partials stand for.
 
     Raises:
         BalanceError: Listens and KPIs don't add up; nothing was published.
     """
-    genre_kpis = daily_genre_kpis(partials).toArrow()
-    listens = {row["listen_date"]: row["listens"] for row in valid_by_date(partials).collect()}
-    check_balance(listens, genre_kpis.select(["listen_date", "listen_count"]).to_pylist())
-    return Publication(run=run, dates=dates, genre_kpis=genre_kpis, curated_version=curated_version)
+    genre_kpis = {}
+    for day, of_date in partials:
+        genre_kpis[day] = daily_genre_kpis(of_date)
+        check_balance(day, valid_listens(of_date), genre_kpis[day])
+    return Publication(run=run, dates=list(genre_kpis), genre_kpis=genre_kpis, curated_version=curated_version)
 
 
 def _of_date(rows: pa.Table, day: date) -> list[Row]:
@@ -142,9 +144,8 @@ def _of_date(rows: pa.Table, day: date) -> list[Row]:
     return found
 
 
-def _held(run: Run[KpiSettings], table: LakeTable, dates: list[date] | None = None) -> pa.Table:
-    """Return the rows that a presentation table holds now, of all or of some listen dates. Columns of the table."""
+def _held(run: Run[KpiSettings], table: LakeTable, snapshot: Snapshot, dates: list[date] | None = None) -> pa.Table:
+    """Return the rows that a presentation table holds, of all or of some listen dates. Columns of the table."""
     schema = to_arrow_schema(schema_of(table.contract))
-    snapshot = made(run.spark, run.s3, table, run.settings)
     files = SmallTable(run.s3, table, run.settings).read(snapshot, dates)
     return pa.concat_tables([schema.empty_table(), *(rows.select(schema.names).cast(schema) for rows in files)])

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from lakehouse.tables import VALIDATION_RULES
 
-_TOTAL: Final = "total_rows"
+TOTAL: Final = "total_rows"
 VALID: Final = "valid_rows"
 
 
@@ -51,12 +51,12 @@ def count_by_date(listens: DataFrame, *and_by: str) -> DataFrame:
     """
     counts = [F.count_if(broken()).alias(rule) for rule, broken in _BROKEN.items()]
     return listens.groupBy("listen_date", *and_by).agg(
-        F.count("*").alias(_TOTAL), F.count_if(~_any_broken()).alias(VALID), *counts
+        F.count("*").alias(TOTAL), F.count_if(~_any_broken()).alias(VALID), *counts
     )
 
 
 def totals(counts: Iterable[Row]) -> dict[str, int]:
     """Add the rows of `count_by_date` up, as the line of metrics names them."""
     rows = list(counts)
-    found = {name: sum(row[name] for row in rows) for name in (_TOTAL, VALID, *_BROKEN)}
-    return found | {"dropped_rows": found[_TOTAL] - found[VALID]}
+    found = {name: sum(row[name] for row in rows) for name in (TOTAL, VALID, *_BROKEN)}
+    return found | {"dropped_rows": found[TOTAL] - found[VALID]}

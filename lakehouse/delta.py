@@ -76,7 +76,8 @@ def write_checkpoint(spark: SparkSession, uri: str) -> None:
     Delta does so by itself at every tenth commit; its public API has no call for it.
     """
     jvm: Any = spark._jvm
-    jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, uri).checkpoint()
+    # With its snapshot, so that what was committed without Spark is looked for first.
+    jvm.org.apache.spark.sql.delta.DeltaLog.forTableWithSnapshot(spark._jsparkSession, uri)._1().checkpoint()
 
 
 def vacuum(spark: SparkSession, table: DeltaTable, hours: float) -> None:

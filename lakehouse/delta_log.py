@@ -43,11 +43,13 @@ class DeltaFile:
         key: Key of the object.
         size: Bytes.
         partition: Partition values by column, as text.
+        path: The log's own name of it, below the table.
     """
 
     key: str
     size: int
     partition: dict[str, str | None]
+    path: str
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Snapshot:
         oldest: Oldest commit whose log file is still there.
         transactions: By application, the newest version that it has committed (`lakehouse.delta.transaction`).
         table_id: Identity of the table: another one made in its place has another.
+        protocol: What it asks of readers and writers, as the log has it.
     """
 
     version: int
@@ -69,6 +72,7 @@ class Snapshot:
     oldest: int = 0
     transactions: dict[str, int] = field(default_factory=dict)
     table_id: str = ""
+    protocol: dict[str, Any] = field(default_factory=dict)
 
     @property
     def dates(self) -> set[date]:
@@ -113,7 +117,7 @@ def newest_commit(s3: S3Client, bucket: str, prefix: str) -> Commit | None:
     if not commits:
         return None
     version = int(max(commits).removesuffix(".json"))
-    told = [action["commitInfo"] for action in _actions(s3, bucket, prefix, version) if "commitInfo" in action]
+    told = [action["commitInfo"] for action in read_commit(s3, bucket, prefix, version) if "commitInfo" in action]
     return Commit(version, json.loads(told[0].get("userMetadata") or "{}") if told else {})
 
 
@@ -164,10 +168,10 @@ def read_snapshot(s3: S3Client, bucket: str, prefix: str, *, version: int | None
     snapshot = Snapshot(newest, {}, checkpoint, min(commits), {})
     for name in parts.get(checkpoint, []):
         body = s3.get_object(Bucket=bucket, Key=f"{prefix}_delta_log/{name}")["Body"].read()
-        for row in pq.read_table(io.BytesIO(body), columns=["add", "txn", "metaData"]).to_pylist():
+        for row in pq.read_table(io.BytesIO(body), columns=["add", "txn", "metaData", "protocol"]).to_pylist():
             snapshot = _apply({name: value for name, value in row.items() if value}, prefix, snapshot)
     for number in range(checkpoint + 1, newest + 1):
-        for action in _actions(s3, bucket, prefix, number):
+        for action in read_commit(s3, bucket, prefix, number):
             snapshot = _apply(action, prefix, snapshot)
     return snapshot
 
@@ -183,7 +187,7 @@ def changed_files(s3: S3Client, bucket: str, prefix: str, *, after: int, until: 
     """
     for version in range(after + 1, until + 1):
         try:
-            actions = list(_actions(s3, bucket, prefix, version))
+            actions = list(read_commit(s3, bucket, prefix, version))
         except s3.exceptions.NoSuchKey as error:
             raise DeltaLogError(
                 expected=f"every commit of {bucket}/{prefix} from {after + 1} to {until}",
@@ -202,8 +206,14 @@ def changed_files(s3: S3Client, bucket: str, prefix: str, *, after: int, until: 
             yield ChangedFile(_data_file(prefix, action), version, kind)
 
 
-def _actions(s3: S3Client, bucket: str, prefix: str, version: int) -> Iterator[dict[str, Any]]:
-    body = s3.get_object(Bucket=bucket, Key=f"{prefix}_delta_log/{version:020}.json")["Body"].read()
+def commit_key(prefix: str, version: int) -> str:
+    """Return the key of a commit of the table under `prefix`."""
+    return f"{prefix}_delta_log/{version:020}.json"
+
+
+def read_commit(s3: S3Client, bucket: str, prefix: str, version: int) -> Iterator[dict[str, Any]]:
+    """Yield the actions of a commit, each by its kind."""
+    body = s3.get_object(Bucket=bucket, Key=commit_key(prefix, version))["Body"].read()
     return map(json.loads, body.splitlines())
 
 
@@ -217,6 +227,8 @@ def _apply(action: dict[str, Any], prefix: str, snapshot: Snapshot) -> Snapshot:
         snapshot.transactions[action["txn"]["appId"]] = int(action["txn"]["version"])
     elif "metaData" in action:
         return replace(snapshot, table_id=action["metaData"]["id"])
+    elif "protocol" in action:
+        return replace(snapshot, protocol=action["protocol"])
     return snapshot
 
 
@@ -227,4 +239,6 @@ def _data_file(prefix: str, action: dict[str, Any]) -> DeltaFile:
             found=f"one in {prefix}",
             do="Rewrite the table with `REORG TABLE … APPLY (PURGE)`.",
         )
-    return DeltaFile(prefix + unquote(action["path"]), int(action["size"]), dict(action["partitionValues"]))
+    return DeltaFile(
+        prefix + unquote(action["path"]), int(action["size"]), dict(action["partitionValues"]), action["path"]
+    )

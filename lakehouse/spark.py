@@ -20,6 +20,8 @@ SEMANTICS = {
     "spark.databricks.delta.changeDataFeed.timestampOutOfRange.enabled": "true",
     # A day's tracks and blocks of users are more keys than the small hash table holds that Spark looks into first.
     "spark.sql.codegen.aggregate.map.twolevel.enabled": "false",
+    # What comes to the driver is bounded by who asks for it: the partials of a date may be more than a gigabyte.
+    "spark.driver.maxResultSize": "0",
 }
 
 

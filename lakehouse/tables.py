@@ -122,6 +122,8 @@ users_7 BIGINT""",
 User u is bit u mod 64 of word (u div 64) mod 8 of block u div 512.
 """
 
+LISTENER_WORDS: Final = tuple(name for name in KPI_PARTIALS.columns if name.startswith("users_"))
+
 DAILY_GENRE_KPIS: Final = Table(
     name="daily_listens",
     has_change_feed=True,

@@ -61,7 +61,7 @@ def test_only_settled_dates_with_too_many_files_are_compacted() -> None:
     def snapshot(**files: list[int]) -> Snapshot:
         named = [(day.replace("_", "-")[1:], size) for day, sizes in files.items() for size in sizes]
         return Snapshot(
-            1, {str(i): DeltaFile(str(i), size, {"listen_date": day}) for i, (day, size) in enumerate(named)}
+            1, {str(i): DeltaFile(str(i), size, {"listen_date": day}, str(i)) for i, (day, size) in enumerate(named)}
         )
 
     gigabyte = 1 << 30

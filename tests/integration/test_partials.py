@@ -12,7 +12,6 @@ from delta.tables import DeltaTable
 
 from batch_jobs import kpi_transformation
 from batch_jobs.objects import delete_all
-from batch_jobs.partials import count_differences
 from batch_jobs.recomputing import DriftError
 from lakehouse import layout
 from lakehouse.boundaries import Boundaries
@@ -21,8 +20,6 @@ from lakehouse.delta_log import read_snapshot
 from lakehouse.jobs import Report, Run
 from lakehouse.leases import Lease
 from lakehouse.settings import KpiSettings
-from lakehouse.spark import schema_of
-from lakehouse.tables import KPI_PARTIALS
 from tests.integration.laboratory import Lab
 from tests.integration.records import Row, listen, song, without
 
@@ -208,14 +205,6 @@ def test_a_recompute_finishes_what_a_crash_left_reports_drift_and_repairs_it(lab
     lab.kpis()
     check(lab)
     assert lab.kpis(mode="recompute")["drift"] == NO_DRIFT
-
-
-def test_partials_that_differ_only_in_where_a_null_is_are_told_apart(spark: Any) -> None:
-    schema = schema_of(KPI_PARTIALS)
-    empty: Row = dict.fromkeys(KPI_PARTIALS.columns)
-    named, sung = [spark.createDataFrame([empty | {name: "x"}], schema) for name in ("track_name", "artists")]
-    assert count_differences(named, sung) == 2
-    assert count_differences(named, named) == 0
 
 
 class Unchecked(Lease):
