@@ -6,6 +6,7 @@ bits, so its date has to be computed again.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date
@@ -14,13 +15,14 @@ from typing import Final
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
+from batch_jobs.archive_files import ADDED_DDL, ArchiveFiles
 from batch_jobs.quality import count_by_date, totals
-from lakehouse import layout
-from lakehouse.delta import BEFORE_ANY, commit_options, made, read_changes
+from batch_jobs.replacing import Replacing
+from lakehouse.delta import BEFORE_ANY, made, read_changes
 from lakehouse.jobs import Run
 from lakehouse.lake_tables import ARCHIVE, LATEST
 from lakehouse.settings import KpiSettings
-from lakehouse.tables import ARCHIVED_LISTENS
+from lakehouse.tables import CURATED_LISTENS
 
 _CHANGE: Final = "_change_type"
 _VERSION: Final = "_commit_version"
@@ -52,15 +54,19 @@ class Changes:
 
     Attributes:
         feed: One row per changed listen and change.
+        after: The version that it begins after.
         counts: `count_by_date` of the feed, by version and kind of change as well.
     """
 
     feed: DataFrame
+    after: int
     counts: list[Row]
 
     def arrived(self, *, beyond: int = BEFORE_ANY) -> DataFrame:
         """Return the listens that came with versions past `beyond`. One row per listen, new or new in content."""
-        return _arrived(self.feed, beyond)
+        arrived = self.feed.where(F.col(_CHANGE).isin(*_ARRIVALS))
+        # A filter that names a version is compiled anew by every run, so it is left out where it keeps all.
+        return arrived if beyond <= self.after else arrived.where(F.col(_VERSION) > beyond)
 
     def counted(self, name: str, *, beyond: int = BEFORE_ANY) -> Counter[date]:
         """Return a count of `count_by_date`, of the listens that `arrived` gives, by listen_date."""
@@ -87,7 +93,7 @@ def changes_between(run: Run[KpiSettings], *, after: int, until: int) -> Changes
     It is read anew by each who asks: what one reads of it is a part of its columns.
     """
     feed = read_changes(run.spark, LATEST.uri(run.settings), after=after, until=until)
-    return Changes(feed, count_by_date(feed, _VERSION, _CHANGE).collect())
+    return Changes(feed, after, count_by_date(feed, _VERSION, _CHANGE).collect())
 
 
 def archive_consumed(run: Run[KpiSettings], listens: DataFrame, *, before: int, until: int) -> None:
@@ -99,14 +105,16 @@ def archive_consumed(run: Run[KpiSettings], listens: DataFrame, *, before: int, 
         before: Curated version of the last complete run.
         until: Curated version of this one.
     """
-    made(run.spark, run.s3, ARCHIVE, run.settings)
-    labelled = listens.withColumn("consumed_version", F.lit(until).cast("bigint")).select(*ARCHIVED_LISTENS.columns)
-    about = {"job": layout.KPI_JOB, "run_id": run.id, "curated_version": until}
-    told = commit_options(about, transaction=(_CONSUMED, until))
+    base = made(run.spark, run.s3, ARCHIVE, run.settings)
+    if base.transactions.get(_CONSUMED, BEFORE_ANY) >= until:
+        return
     run.lease.check()
-    writer = labelled.write.format("delta").mode("overwrite").option("replaceWhere", f"consumed_version > {before}")
-    writer.options(**told).save(ARCHIVE.uri(run.settings))
-
-
-def _arrived(changes: DataFrame, beyond: int) -> DataFrame:
-    return changes.where((F.col(_VERSION) > beyond) & F.col(_CHANGE).isin(*_ARRIVALS))
+    files = ArchiveFiles(ARCHIVE.bucket(run.settings), ARCHIVE.prefix, until)
+    replacing = Replacing(run, ARCHIVE, base)
+    for row in listens.select(*CURATED_LISTENS.columns).mapInArrow(files.write_in_task, ADDED_DDL).collect():
+        replacing.take(json.loads(row["added"]))
+    replacing.commit(
+        lambda file: int(file.partition["consumed_version"] or BEFORE_ANY) > before,
+        curated_version=until,
+        transaction=(_CONSUMED, until),
+    )

@@ -28,6 +28,7 @@ from batch_jobs.partials import partials_of
 from batch_jobs.quality import TOTAL, VALID, count_by_date
 from batch_jobs.replacing import Replacing
 from lakehouse.delta import BEFORE_ANY, made, on_dates, read_version
+from lakehouse.delta_commits import of_dates
 from lakehouse.delta_log import Snapshot, read_snapshot
 from lakehouse.delta_rows import SmallTable
 from lakehouse.jobs import Run
@@ -87,7 +88,7 @@ class PartialTable:
         replacing = Replacing(self.run, PARTIALS, kept)
         for one in self.computed(dates, version=until):
             replacing.put(one.partials, one.day)
-        replacing.commit(dates, curated_version=until, transaction=(_REACHED, until))
+        replacing.commit(of_dates(dates), curated_version=until, transaction=(_REACHED, until))
 
     def advance(self, changes: Changes, *, reached: int, until: int) -> None:
         """Bring the partials from where they stand to a curated version, in one commit.
@@ -109,7 +110,7 @@ class PartialTable:
         for one in self.computed(touched.changed, version=until):
             replacing.put(one.partials, one.day)
         # A version that touches no date moves the progress all the same: by a commit without rows.
-        replacing.commit(touched.all, curated_version=until, transaction=(_REACHED, until))
+        replacing.commit(of_dates(touched.all), curated_version=until, transaction=(_REACHED, until))
 
     def computed(self, dates: list[date], *, version: int) -> Iterator[Computed]:
         """Compute the partials of dates from all their listens as of a curated version, and give them one by one."""

@@ -25,6 +25,7 @@ from batch_jobs.partial_sums import valid_listens
 from batch_jobs.presentation import check_balance, compared, top_genres
 from batch_jobs.replacing import Replacing
 from lakehouse.delta import made
+from lakehouse.delta_commits import everything, of_dates
 from lakehouse.delta_log import Snapshot
 from lakehouse.delta_rows import Row, SmallTable
 from lakehouse.jobs import Run
@@ -90,8 +91,8 @@ class Publication:
         replacing = Replacing(self.run, table, wanted.base)
         for day, rows in wanted.rows.items():
             replacing.put(rows, day)
-        dates = wanted.dates if table.by_date else None
-        replacing.commit(dates, curated_version=self.curated_version, transaction=fence)
+        is_replaced = of_dates(wanted.dates) if table.by_date else everything
+        replacing.commit(is_replaced, curated_version=self.curated_version, transaction=fence)
 
     @cached_property
     def _provenance(self) -> Row:

@@ -20,6 +20,7 @@ from batch_jobs.quality import totals
 from batch_jobs.replacing import Replacing
 from batch_jobs.serving import serve
 from batch_jobs.validation_metrics import append_metrics
+from lakehouse.delta_commits import of_dates
 from lakehouse.delta_log import dates_of
 from lakehouse.errors import ListenlakeError
 from lakehouse.jobs import Run
@@ -83,7 +84,7 @@ def recompute(run: Run[KpiSettings], partials: PartialTable, *, version: int) ->
                 "`listenlake kpis run --mode recompute --repair` puts it right.",
             )
         if any(drift.values()):
-            comparison.replacing.commit(comparison.dates, curated_version=version)
+            comparison.replacing.commit(of_dates(comparison.dates), curated_version=version)
             run.boundaries.passed("partials_restored")
             publication.commit(fence_of(partials.newest()))
     serve(run)

@@ -8,18 +8,17 @@ that there is no schema to enforce and no feature that a writer would have to ke
 
 from __future__ import annotations
 
-import io
 import json
-import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
+from lakehouse.delta_files import now_in_millis, put_data_file
 from lakehouse.delta_log import DeltaFile, DeltaLogError, Snapshot, commit_key, read_commit, snapshot_of
 from lakehouse.lake_tables import DATE
 
@@ -29,19 +28,21 @@ if TYPE_CHECKING:
     from lakehouse.lake_tables import LakeTable
     from lakehouse.settings import Places
 
+IsReplaced = Callable[[DeltaFile], bool]
+
 _KEPT_FEATURES: Final = {"appendOnly", "invariants", "changeDataFeed"}
 """What the tables' contracts lead to: whole files removed and added are their own change data."""
 _FEATURES_BY_NAME: Final = 7
 _FEATURES_SINCE: Final = {"columnMapping": 5, "identityColumns": 6}
 """By writer version. Versions 3 and 4 also bring constraints and generated columns, which no contract has."""
 _RECURRING: Final = ["kind", "track_genre", "run_id"]
-"""Columns whose values recur; a dictionary of any other is made in vain."""
+"""Columns of small tables whose values recur."""
 _TRIES: Final = 10
 
 
 @dataclass
 class Replacement:
-    """Rows that shall be a table's, or those of some of its dates, from the next commit on.
+    """Rows that shall be a table's, or those of some of its partitions, from the next commit on.
 
     Attributes:
         s3: S3.
@@ -63,31 +64,22 @@ class Replacement:
             rows: All columns of the table, by its contract's types.
             day: Of a table kept by date: the date that they are of.
         """
-        if not rows.num_rows:
-            return
-        partition = {} if day is None else {DATE: day.isoformat()}
-        path = "".join(f"{name}={value}/" for name, value in partition.items()) + f"part-{uuid.uuid4()}.zstd.parquet"
-        body = io.BytesIO()
-        pq.write_table(rows.drop_columns(list(partition)), body, compression="zstd", use_dictionary=_RECURRING)
-        self.s3.put_object(Bucket=self._bucket, Key=self.table.prefix + path, Body=body.getvalue())
-        self._added.append(
-            {
-                "path": path,
-                "partitionValues": partition,
-                "size": body.tell(),
-                "modificationTime": _now(),
-                "dataChange": True,
-                "stats": json.dumps({"numRecords": rows.num_rows}),
-            }
-        )
+        if rows.num_rows:
+            partition = {} if day is None else {DATE: day.isoformat()}
+            prefix = self.table.prefix
+            self.take(put_data_file(self.s3, self._bucket, prefix, rows, partition=partition, recurring=_RECURRING))
+
+    def take(self, added: dict[str, Any]) -> None:
+        """Take a file that `put_data_file` has written elsewhere, by its action."""
+        self._added.append(added)
 
     def commit(
-        self, dates: list[date] | None, *, about: dict[str, Any], transaction: tuple[str, int] | None = None
+        self, is_replaced: IsReplaced, *, about: dict[str, Any], transaction: tuple[str, int] | None = None
     ) -> int | None:
-        """Commit what was put in place of all rows of `dates`, or of the whole table.
+        """Commit what was put in place of all rows of some files.
 
         Args:
-            dates: The dates; None for the whole table.
+            is_replaced: Tells the files by their partitions: `of_dates`, `everything`.
             about: What the commit says of itself, as `lakehouse.delta.commit_metadata` does.
             transaction: As `lakehouse.delta.commit_options` has it.
 
@@ -105,8 +97,8 @@ class Replacement:
             if transaction is not None and before.transactions.get(transaction[0], -1) >= transaction[1]:
                 return None
             version = before.version + 1
-            actions = [_info(about, dates, token, self._added), *_transaction(transaction)]
-            actions += [{"remove": _removed(file)} for file in _of_dates(before, dates)]
+            actions = [_info(about, token, self._added), *_transaction(transaction)]
+            actions += [{"remove": _removed(file)} for file in before.files.values() if is_replaced(file)]
             actions += [{"add": action} for action in self._added]
             if self._put_commit(version, actions, token):
                 return version
@@ -152,6 +144,17 @@ class Replacement:
         return self.table.bucket(self.places)
 
 
+def of_dates(dates: list[date]) -> IsReplaced:
+    """Return what tells the files of some dates, in a table kept by date."""
+    wanted = {day.isoformat() for day in dates}
+    return lambda file: file.partition[DATE] in wanted
+
+
+def everything(_file: DeltaFile) -> bool:
+    """Tell that a file is replaced, whatever it holds."""
+    return True
+
+
 def _writer_features(protocol: dict[str, Any]) -> set[str]:
     version = protocol["minWriterVersion"]
     if version >= _FEATURES_BY_NAME:
@@ -159,15 +162,10 @@ def _writer_features(protocol: dict[str, Any]) -> set[str]:
     return {name for name, since in _FEATURES_SINCE.items() if version >= since}
 
 
-def _of_dates(snapshot: Snapshot, dates: list[date] | None) -> list[DeltaFile]:
-    wanted = None if dates is None else {day.isoformat() for day in dates}
-    return [file for file in snapshot.files.values() if wanted is None or file.partition[DATE] in wanted]
-
-
 def _removed(file: DeltaFile) -> dict[str, Any]:
     return {
         "path": file.path,
-        "deletionTimestamp": _now(),
+        "deletionTimestamp": now_in_millis(),
         "dataChange": True,
         "extendedFileMetadata": True,
         "partitionValues": file.partition,
@@ -178,17 +176,16 @@ def _removed(file: DeltaFile) -> dict[str, Any]:
 def _transaction(transaction: tuple[str, int] | None) -> list[dict[str, Any]]:
     if transaction is None:
         return []
-    return [{"txn": {"appId": transaction[0], "version": transaction[1], "lastUpdated": _now()}}]
+    return [{"txn": {"appId": transaction[0], "version": transaction[1], "lastUpdated": now_in_millis()}}]
 
 
-def _info(about: dict[str, Any], dates: list[date] | None, token: str, added: list[dict[str, Any]]) -> dict[str, Any]:
-    replaced = {} if dates is None else {"replaced": ",".join(day.isoformat() for day in dates)}
+def _info(about: dict[str, Any], token: str, added: list[dict[str, Any]]) -> dict[str, Any]:
     rows = sum(json.loads(action["stats"])["numRecords"] for action in added)
     return {
         "commitInfo": {
-            "timestamp": _now(),
+            "timestamp": now_in_millis(),
             "operation": "WRITE",
-            "operationParameters": {"mode": "Overwrite", **replaced},
+            "operationParameters": {"mode": "Overwrite"},
             "isolationLevel": "Serializable",
             "isBlindAppend": False,
             "operationMetrics": {"numFiles": str(len(added)), "numOutputRows": str(rows)},
@@ -197,7 +194,3 @@ def _info(about: dict[str, Any], dates: list[date] | None, token: str, added: li
             "txnId": token,
         }
     }
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

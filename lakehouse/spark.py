@@ -22,6 +22,9 @@ SEMANTICS = {
     "spark.sql.codegen.aggregate.map.twolevel.enabled": "false",
     # What comes to the driver is bounded by who asks for it: the partials of a date may be more than a gigabyte.
     "spark.driver.maxResultSize": "0",
+    # No limit. Spark would add up the bytes of all columns before each row that it hands to Python, which takes longer
+    # than to hand it over; who hands over rows that may be large sets one.
+    "spark.sql.execution.arrow.maxBytesPerBatch": str(2**31 - 1),
 }
 
 

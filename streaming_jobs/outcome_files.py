@@ -12,22 +12,21 @@ import io
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any, Final
 
-import boto3
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lakehouse import layout
 from lakehouse.batches import BatchFile, BatchId
-from lakehouse.jobs import AWS_CONFIG
+from lakehouse.python_workers import forget_archives
 from lakehouse.tables import PROCESSED_LISTENS
+from lakehouse.tasks import s3_of_task
 from streaming_jobs.batch_parts import Content, Part
 from streaming_jobs.parsing import PARSED
-from streaming_jobs.python_workers import forget_archives
 from streaming_jobs.reject_lines import to_json_lines
 from streaming_jobs.timeliness import FUTURE, LATE
 
@@ -90,10 +89,10 @@ class OutcomeFiles:
             waiting.append(batch)
             size += pc.sum(batch["payload_bytes"]).as_py() or 0
             if size >= PAYLOAD_BYTES_PER_FILE:
-                yield _handed(part=self.write(_s3_of_task(), pa.Table.from_batches(waiting)))
+                yield _handed(part=self.write(s3_of_task(), pa.Table.from_batches(waiting)))
                 waiting, size = [], 0
         if size >= TOO_LITTLE_BYTES:
-            yield _handed(part=self.write(_s3_of_task(), pa.Table.from_batches(waiting)))
+            yield _handed(part=self.write(s3_of_task(), pa.Table.from_batches(waiting)))
         elif any(map(len, waiting)):
             yield _handed(judged=pa.Table.from_batches(waiting))
 
@@ -187,9 +186,3 @@ def _written(judged: pa.Table) -> bytes:
 def _read(written: bytearray) -> pa.Table:
     with pa.ipc.open_stream(pa.py_buffer(written)) as stream:
         return stream.read_all()
-
-
-@cache
-def _s3_of_task() -> S3Client:
-    """One client a worker process, which lives for many tasks."""
-    return boto3.client("s3", config=AWS_CONFIG)

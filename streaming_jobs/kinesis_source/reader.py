@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
 
+from lakehouse.python_workers import forget_archives
 from streaming_jobs.kinesis_source.client import IteratorExpiredError, StreamClient
 from streaming_jobs.kinesis_source.errors import DataLossError
 from streaming_jobs.kinesis_source.journal import Journal, open_journal, read_all
@@ -41,7 +42,6 @@ from streaming_jobs.kinesis_source.reading import (
     require_same_records,
 )
 from streaming_jobs.kinesis_source.rows import to_batch
-from streaming_jobs.python_workers import forget_archives
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,7 +15,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from batch_jobs.replacing import COMMITS_PER_CHECKPOINT, Replacing
 from lakehouse.delta import BEFORE_ANY, commit_options, made, read_changes, read_version, write_checkpoint
-from lakehouse.delta_commits import Replacement
+from lakehouse.delta_commits import Replacement, everything, of_dates
 from lakehouse.delta_log import DeltaLogError, Snapshot, newest_commit, read_snapshot
 from lakehouse.delta_rows import SmallTable
 from lakehouse.lake_tables import DAILY_LISTENS
@@ -62,8 +62,8 @@ def test_spark_reads_writes_and_cares_for_what_was_committed_without_it(
     first = Replacement(lab.s3, DAILY_LISTENS, lab.places, base)
     first.put(arrow(kpi(DAY, "pop", 1), kpi(DAY, "rock", 2)), DAY)
     first.put(arrow(kpi(LATER, "pop", 3)), LATER)
-    assert first.commit([DAY, LATER], about=ABOUT, transaction=("t", 3)) == 1
-    assert replacement(lab, snapshot(lab), DAY, kpi(DAY, "jazz", 4)).commit([DAY], about=ABOUT) == 2
+    assert first.commit(of_dates([DAY, LATER]), about=ABOUT, transaction=("t", 3)) == 1
+    assert replacement(lab, snapshot(lab), DAY, kpi(DAY, "jazz", 4)).commit(of_dates([DAY]), about=ABOUT) == 2
     wanted = [kpi(DAY, "jazz", 4), kpi(LATER, "pop", 3)]
 
     frame = spark.createDataFrame([tuple(kpi(LATER, "folk", 5).values())], schema_of(DAILY_LISTENS.contract))
@@ -71,7 +71,7 @@ def test_spark_reads_writes_and_cares_for_what_was_committed_without_it(
     skipped.save(uri)
     assert snapshot(lab).version == 2, "Spark knows the transaction"
     frame.write.format("delta").mode("append").save(uri)
-    assert replacement(lab, snapshot(lab), DAY, kpi(DAY, "jazz", 6)).commit([DAY], about=ABOUT) == 4
+    assert replacement(lab, snapshot(lab), DAY, kpi(DAY, "jazz", 6)).commit(of_dates([DAY]), about=ABOUT) == 4
     wanted = [kpi(DAY, "jazz", 6), kpi(LATER, "pop", 3), kpi(LATER, "folk", 5)]
     check(lab, *wanted)
     for version in range(5):
@@ -97,24 +97,26 @@ def test_spark_reads_writes_and_cares_for_what_was_committed_without_it(
     table.delete("track_genre = 'folk'")
     check(lab, *wanted[:2])
     whole = Replacement(lab.s3, DAILY_LISTENS, lab.places, snapshot(lab))
-    assert whole.commit(None, about=ABOUT) is not None
+    assert whole.commit(everything, about=ABOUT) is not None
     assert read_version(spark, uri, snapshot(lab).version).count() == 0
 
 
 def test_a_transaction_is_committed_once(lab: Lab, base: Snapshot) -> None:
-    assert replacement(lab, base, DAY, kpi(DAY, "pop", 1)).commit([DAY], about=ABOUT, transaction=("t", 5)) == 1
+    assert (
+        replacement(lab, base, DAY, kpi(DAY, "pop", 1)).commit(of_dates([DAY]), about=ABOUT, transaction=("t", 5)) == 1
+    )
     for version in (4, 5):
         # As a run that has read the table before the other one's commit, and as one that comes after it.
         for found in (base, snapshot(lab)):
             late = replacement(lab, found, DAY, kpi(DAY, "pop", 2))
-            assert late.commit([DAY], about=ABOUT, transaction=("t", version)) is None
+            assert late.commit(of_dates([DAY]), about=ABOUT, transaction=("t", version)) is None
     check(lab, kpi(DAY, "pop", 1))
 
 
 def test_what_somebody_else_has_committed_meanwhile_stays(lab: Lab, base: Snapshot) -> None:
     other, late = replacement(lab, base, LATER, kpi(LATER, "pop", 1)), replacement(lab, base, DAY, kpi(DAY, "pop", 2))
-    assert other.commit([LATER], about={"run_id": "other"}) == 1
-    assert late.commit([DAY], about=ABOUT) == 2
+    assert other.commit(of_dates([LATER]), about={"run_id": "other"}) == 1
+    assert late.commit(of_dates([DAY]), about=ABOUT) == 2
     check(lab, kpi(LATER, "pop", 1), kpi(DAY, "pop", 2))
 
 
@@ -137,7 +139,7 @@ class Unlucky:
 
 def test_a_commit_whose_answer_was_lost_is_known_again(lab: Lab, base: Snapshot) -> None:
     one = replacement(lab, base, DAY, kpi(DAY, "pop", 1), s3=Unlucky(lab.s3))
-    assert one.commit([DAY], about=ABOUT) == 1
+    assert one.commit(of_dates([DAY]), about=ABOUT) == 1
     assert snapshot(lab).version == 1
     check(lab, kpi(DAY, "pop", 1))
 
@@ -145,11 +147,11 @@ def test_a_commit_whose_answer_was_lost_is_known_again(lab: Lab, base: Snapshot)
 def test_who_is_always_outrun_gives_up_and_any_other_error_is_told(lab: Lab, base: Snapshot) -> None:
     one = replacement(lab, base, DAY, kpi(DAY, "pop", 1), s3=Unlucky(lab.s3, is_outrun=True))
     with pytest.raises(DeltaLogError, match="somebody else had committed first, 10 times"):
-        one.commit([DAY], about=ABOUT)
+        one.commit(of_dates([DAY]), about=ABOUT)
     check(lab)
     lost = replace(lab.places, presentation_bucket="no-such-bucket")
     with pytest.raises(ClientError, match="NoSuchBucket"):
-        Replacement(lab.s3, DAILY_LISTENS, lost, base).commit([DAY], about=ABOUT)
+        Replacement(lab.s3, DAILY_LISTENS, lost, base).commit(of_dates([DAY]), about=ABOUT)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def test_a_table_with_a_feature_that_is_not_kept_is_refused(
 ) -> None:
     one = replacement(lab, replace(base, protocol=protocol), DAY, kpi(DAY, "pop", 1))
     with pytest.raises(DeltaLogError, match=f"found {feature}"):
-        one.commit([DAY], about=ABOUT)
+        one.commit(of_dates([DAY]), about=ABOUT)
     assert snapshot(lab).version == 0
 
 
@@ -173,7 +175,7 @@ def test_every_tenth_commit_is_a_checkpoint(lab: Lab, base: Snapshot) -> None:
         for number in range(COMMITS_PER_CHECKPOINT + 1):
             replacing = Replacing(run, DAILY_LISTENS, snapshot(lab))
             replacing.put(arrow(kpi(DAY, "pop", number)), DAY)
-            replacing.commit([DAY], curated_version=number)
+            replacing.commit(of_dates([DAY]), curated_version=number)
     found = snapshot(lab)
     assert (found.version, found.checkpoint) == (COMMITS_PER_CHECKPOINT + 1, COMMITS_PER_CHECKPOINT)
     check(lab, kpi(DAY, "pop", COMMITS_PER_CHECKPOINT))

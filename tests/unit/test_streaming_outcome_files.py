@@ -95,7 +95,7 @@ def test_a_task_writes_what_is_enough_for_a_file_and_hands_over_the_rest(
     size = len(good(user_id=1_000))
     monkeypatch.setattr(outcome_files, "PAYLOAD_BYTES_PER_FILE", 8 * size)
     monkeypatch.setattr(outcome_files, "TOO_LITTLE_BYTES", 4 * size)
-    monkeypatch.setattr(outcome_files, "_s3_of_task", lambda: s3)
+    monkeypatch.setattr(outcome_files, "s3_of_task", lambda: s3)
     payloads = [good(user_id=1_000 + number) for number in range(events)]
     handed = [row for batch in files.write_in_task(judged(*payloads)) for row in batch.to_pylist()]
     parts = [Part.from_json(row["part"]) for row in handed if row["part"]]

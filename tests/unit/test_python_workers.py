@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming_jobs.python_workers import forget_archives
+from lakehouse.python_workers import forget_archives
 
 
 def test_archives_are_forgotten_and_modules_in_them_are_still_found(
