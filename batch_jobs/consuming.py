@@ -1,4 +1,4 @@
-"""What came into `latest/` since a version: which dates it touches, and the copy of the consumed listens.
+"""What came into `latest/` since a version, and which dates it touches.
 
 An insert adds to what is known of its date. A deleted or changed listen can't be taken out of smallest texts or united
 bits, so its date has to be computed again.
@@ -6,7 +6,6 @@ bits, so its date has to be computed again.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date
@@ -15,19 +14,15 @@ from typing import Final
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from batch_jobs.archive_files import ADDED_DDL, ArchiveFiles
 from batch_jobs.quality import count_by_date, totals
-from batch_jobs.replacing import Replacing
-from lakehouse.delta import BEFORE_ANY, made, read_changes
+from lakehouse.delta import BEFORE_ANY, read_changes
 from lakehouse.jobs import Run
-from lakehouse.lake_tables import ARCHIVE, LATEST
+from lakehouse.lake_tables import LATEST
 from lakehouse.settings import KpiSettings
-from lakehouse.tables import CURATED_LISTENS
 
 _CHANGE: Final = "_change_type"
 _VERSION: Final = "_commit_version"
 _ARRIVALS: Final = ("insert", "update_postimage")
-_CONSUMED: Final = "consumed"
 
 
 @dataclass(frozen=True)
@@ -94,27 +89,3 @@ def changes_between(run: Run[KpiSettings], *, after: int, until: int) -> Changes
     """
     feed = read_changes(run.spark, LATEST.uri(run.settings), after=after, until=until)
     return Changes(feed, after, count_by_date(feed, _VERSION, _CHANGE).collect())
-
-
-def archive_consumed(run: Run[KpiSettings], listens: DataFrame, *, before: int, until: int) -> None:
-    """Copy listens to `archive/`, in place of what a run that did not finish has left there.
-
-    Args:
-        run: The run.
-        listens: What arrived since `before`. One row per listen.
-        before: Curated version of the last complete run.
-        until: Curated version of this one.
-    """
-    base = made(run.spark, run.s3, ARCHIVE, run.settings)
-    if base.transactions.get(_CONSUMED, BEFORE_ANY) >= until:
-        return
-    run.lease.check()
-    files = ArchiveFiles(ARCHIVE.bucket(run.settings), ARCHIVE.prefix, until)
-    replacing = Replacing(run, ARCHIVE, base)
-    for row in listens.select(*CURATED_LISTENS.columns).mapInArrow(files.write_in_task, ADDED_DDL).collect():
-        replacing.take(json.loads(row["added"]))
-    replacing.commit(
-        lambda file: int(file.partition["consumed_version"] or BEFORE_ANY) > before,
-        curated_version=until,
-        transaction=(_CONSUMED, until),
-    )

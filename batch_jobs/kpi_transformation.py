@@ -17,7 +17,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
-from batch_jobs.consuming import Changes, archive_consumed, changes_between
+from batch_jobs.consumed_archive import ConsumedArchive
+from batch_jobs.consuming import Changes, changes_between
 from batch_jobs.maintenance import maintain
 from batch_jobs.partial_table import PartialTable, fence_of
 from batch_jobs.publishing import derived
@@ -66,11 +67,13 @@ def _catch_up(run: Run[KpiSettings], partials: PartialTable, *, before: int, unt
         return
     with run.report.phase("consume"):
         changes = changes_between(run, after=before, until=until)
+    archive = ConsumedArchive(run, before=before, until=until)
     with ThreadPoolExecutor(1) as beside:
-        archiving = beside.submit(archive_consumed, run, changes.arrived(), before=before, until=until)
+        copying = beside.submit(archive.copy, changes.arrived())
         _reach(run, partials, changes, before=before, until=until)
         with run.report.phase("archive"):
-            archiving.result()
+            copying.result()
+            archive.commit()
     run.boundaries.passed("consumed_archived")
     _publish(run, partials, changes.touched().all, until=until)
     serve(run)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
 from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 
+from batch_jobs import replacing
 from lakehouse.delta_log import snapshot_of
 from lakehouse.lake_tables import ARCHIVE, LATEST
 from lakehouse.tables import CURATED_LISTENS
@@ -16,7 +18,10 @@ from tests.integration.records import listen, without
 from tests.integration.small_catalog import DAY, LATER, put_catalog, run_both
 
 
-def test_the_archive_holds_each_consumed_listen_once_and_whole(lab: Lab, spark: SparkSession) -> None:
+def test_the_archive_holds_each_consumed_listen_once_and_whole(
+    lab: Lab, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replacing, "COMMITS_PER_CHECKPOINT", 1)
     put_catalog(lab)
     told: dict[str, Any] = {
         "played_ms": 5,
@@ -53,4 +58,6 @@ def test_the_archive_holds_each_consumed_listen_once_and_whole(lab: Lab, spark: 
     DeltaTable.forPath(spark, LATEST.uri(lab.places)).delete("user_id = 3")
     lab.kpis()
     assert lab.consumed() == consumed
-    assert snapshot_of(lab.s3, ARCHIVE, lab.places).transactions == {"consumed": lab.latest_version()}
+    kept = snapshot_of(lab.s3, ARCHIVE, lab.places)
+    assert kept.transactions == {"consumed": lab.latest_version()}
+    assert kept.checkpoint == kept.version == 4, "Delta only logs that a checkpoint has failed"
