@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Final
 
 from pyspark.sql import DataFrame
 
@@ -34,7 +34,7 @@ class ConsumedArchive:
         self._before = before
         self._until = until
         self._base = made(run.spark, run.s3, ARCHIVE, run.settings)
-        self._added: list[dict[str, Any]] = []
+        self._replacing = Replacing(run, ARCHIVE, self._base)
 
     def copy(self, listens: DataFrame) -> None:
         """Copy listens to files that count from `commit` on, unless that was done. One row per listen."""
@@ -43,14 +43,12 @@ class ConsumedArchive:
         self._run.lease.check()
         files = ArchiveFiles(ARCHIVE.bucket(self._run.settings), ARCHIVE.prefix, self._until)
         written = listens.select(*CURATED_LISTENS.columns).mapInArrow(files.write_in_task, ADDED_DDL).collect()
-        self._added = [json.loads(row["added"]) for row in written]
+        for row in written:
+            self._replacing.take(json.loads(row["added"]))
 
     def commit(self) -> None:
         """Commit the copy; in the thread of the Spark session, as Delta can't write a checkpoint in every other."""
-        replacing = Replacing(self._run, ARCHIVE, self._base)
-        for action in self._added:
-            replacing.take(action)
-        replacing.commit(self._is_left_over, curated_version=self._until, transaction=(_CONSUMED, self._until))
+        self._replacing.commit(self._is_left_over, curated_version=self._until, transaction=(_CONSUMED, self._until))
 
     def _is_left_over(self, file: DeltaFile) -> bool:
         return int(file.partition["consumed_version"] or BEFORE_ANY) > self._before

@@ -109,31 +109,12 @@ def read_changes(spark: SparkSession, uri: str, *, after: int, until: int) -> Da
 
 @contextmanager
 def commit_metadata(spark: SparkSession, **metadata: Any) -> Iterator[None]:
-    """Write `metadata` as JSON into every commit made inside the block; for those that take no writer's options."""
-    spark.conf.set(_USER_METADATA, _rendered(metadata))
+    """Write `metadata` as JSON into every commit made inside the block."""
+    spark.conf.set(_USER_METADATA, json.dumps(metadata, default=str, sort_keys=True))
     try:
         yield
     finally:
         spark.conf.unset(_USER_METADATA)
-
-
-def commit_options(about: dict[str, Any], *, transaction: tuple[str, int] | None = None) -> dict[str, str]:
-    """Return a writer's options for a commit that says who made it and, as a transaction, happens at most once.
-
-    Args:
-        about: What the commit says, as `commit_metadata` does.
-        transaction: An application and a version. Delta records the version for the application in the commit itself
-            and skips, without a word, a commit whose version is not newer than the recorded one.
-            `Snapshot.transactions` reads it back.
-    """
-    options = {"userMetadata": _rendered(about)}
-    if transaction is not None:
-        options |= {"txnAppId": transaction[0], "txnVersion": str(transaction[1])}
-    return options
-
-
-def _rendered(about: dict[str, Any]) -> str:
-    return json.dumps(about, default=str, sort_keys=True)
 
 
 def on_dates(dates: list[date]) -> str:

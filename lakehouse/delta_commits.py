@@ -81,7 +81,8 @@ class Replacement:
         Args:
             is_replaced: Tells the files by their partitions: `of_dates`, `everything`.
             about: What the commit says of itself, as `lakehouse.delta.commit_metadata` does.
-            transaction: As `lakehouse.delta.commit_options` has it.
+            transaction: An application and a version, which the commit records; a version that is not newer than the
+                recorded one is not committed. `Snapshot.transactions` reads it back.
 
         Returns:
             The version that it has made; None when the transaction had been committed before, or a newer one.

@@ -61,7 +61,7 @@ class Snapshot:
         files: Data files by key.
         checkpoint: Version of the checkpoint it was read from, -1 without one.
         oldest: Oldest commit whose log file is still there.
-        transactions: By application, the newest version that it has committed (`lakehouse.delta.transaction`).
+        transactions: By application, the newest version that it has committed (`delta_commits.Replacement.commit`).
         table_id: Identity of the table: another one made in its place has another.
         protocol: What it asks of readers and writers, as the log has it.
     """

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from batch_jobs.replacing import COMMITS_PER_CHECKPOINT, Replacing
-from lakehouse.delta import BEFORE_ANY, commit_options, made, read_changes, read_version, write_checkpoint
+from lakehouse.delta import BEFORE_ANY, made, read_changes, read_version, write_checkpoint
 from lakehouse.delta_commits import Replacement, everything, of_dates
 from lakehouse.delta_log import DeltaLogError, Snapshot, newest_commit, read_snapshot
 from lakehouse.delta_rows import SmallTable
@@ -67,7 +67,7 @@ def test_spark_reads_writes_and_cares_for_what_was_committed_without_it(
     wanted = [kpi(DAY, "jazz", 4), kpi(LATER, "pop", 3)]
 
     frame = spark.createDataFrame([tuple(kpi(LATER, "folk", 5).values())], schema_of(DAILY_LISTENS.contract))
-    skipped = frame.write.format("delta").mode("append").options(**commit_options(ABOUT, transaction=("t", 3)))
+    skipped = frame.write.format("delta").mode("append").options(txnAppId="t", txnVersion="3")
     skipped.save(uri)
     assert snapshot(lab).version == 2, "Spark knows the transaction"
     frame.write.format("delta").mode("append").save(uri)
