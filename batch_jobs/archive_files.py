@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from lakehouse.delta_files import put_data_file
 from lakehouse.python_workers import forget_archives
-from lakehouse.tasks import s3_of_task
+from lakehouse.tasks import in_pieces, s3_of_task
 
 ADDED: Final = pa.schema([("added", pa.string())])
 ADDED_DDL: Final = "added STRING"
@@ -40,23 +40,15 @@ class ArchiveFiles:
     def write_in_task(self, listens: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write listens, columns of `CURATED_LISTENS`, and yield the log's action for each file, as `ADDED`."""
         forget_archives()
-        waiting: list[pa.RecordBatch] = []
-        size = 0
-        for batch in listens:
-            waiting.append(batch)
-            size += batch.nbytes
-            if size >= BYTES_PER_FILE:
-                yield self._put(waiting)
-                waiting, size = [], 0
-        if any(map(len, waiting)):
-            yield self._put(waiting)
+        for piece, _ in in_pieces(listens, enough=BYTES_PER_FILE, size_of=lambda batch: batch.nbytes):
+            yield self._put(piece)
 
-    def _put(self, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    def _put(self, listens: pa.Table) -> pa.RecordBatch:
         added = put_data_file(
             s3_of_task(),
             self.bucket,
             self.prefix,
-            pa.Table.from_batches(batches),
+            listens,
             partition={"consumed_version": str(self.consumed_version)},
             recurring=_RECURRING,
         )

@@ -24,7 +24,7 @@ from lakehouse import layout
 from lakehouse.batches import BatchFile, BatchId
 from lakehouse.python_workers import forget_archives
 from lakehouse.tables import PROCESSED_LISTENS
-from lakehouse.tasks import s3_of_task
+from lakehouse.tasks import in_pieces, s3_of_task
 from streaming_jobs.batch_parts import Content, Part
 from streaming_jobs.parsing import PARSED
 from streaming_jobs.reject_lines import to_json_lines
@@ -83,18 +83,11 @@ class OutcomeFiles:
     def write_in_task(self, judged: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write what a task has judged and yield what the driver needs to know of it, columns of `_HANDED`."""
         forget_archives()
-        waiting: list[pa.RecordBatch] = []
-        size = 0
-        for batch in judged:
-            waiting.append(batch)
-            size += pc.sum(batch["payload_bytes"]).as_py() or 0
-            if size >= PAYLOAD_BYTES_PER_FILE:
-                yield _handed(part=self.write(s3_of_task(), pa.Table.from_batches(waiting)))
-                waiting, size = [], 0
-        if size >= TOO_LITTLE_BYTES:
-            yield _handed(part=self.write(s3_of_task(), pa.Table.from_batches(waiting)))
-        elif any(map(len, waiting)):
-            yield _handed(judged=pa.Table.from_batches(waiting))
+        for piece, size in in_pieces(judged, enough=PAYLOAD_BYTES_PER_FILE, size_of=_payload_bytes):
+            if size >= TOO_LITTLE_BYTES:
+                yield _handed(part=self.write(s3_of_task(), piece))
+            else:
+                yield _handed(judged=piece)
 
     def _put(self, s3: S3Client, place: str, kind: str, body: bytes, rows: int) -> tuple[BatchFile, ...]:
         if not rows:
@@ -142,6 +135,10 @@ class PartWriter:
 def rejects_folder(batch: str) -> str:
     """Return the folder of a micro-batch's rejects, by the batch's path."""
     return f"{layout.BAD_RECORDS}{layout.INGEST_JOB}/{batch}"
+
+
+def _payload_bytes(judged: pa.RecordBatch) -> int:
+    return pc.sum(judged["payload_bytes"]).as_py() or 0
 
 
 def _account(judged: pa.Table) -> dict[str | None, Content]:
