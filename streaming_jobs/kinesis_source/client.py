@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -89,7 +90,13 @@ class Fetch:
 
 @cache
 def _http() -> URLLib3Session:
-    return URLLib3Session(timeout=(CONNECT_SECONDS, ANSWER_SECONDS), max_pool_connections=64)  # type: ignore[arg-type]
+    return URLLib3Session(
+        timeout=(CONNECT_SECONDS, ANSWER_SECONDS),  # type: ignore[arg-type]
+        max_pool_connections=64,
+        # As boto3's own sessions: a request is sent in two pieces, and the second would wait for the first one's
+        # acknowledgement, which takes up to 40 milliseconds of each call.
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # type: ignore[list-item]
+    )
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -168,6 +169,23 @@ def test_trouble_that_passes_is_asked_again_with_the_same_iterator(kinesis: Serv
     one = connect(kinesis)
     assert [fetch.numbers for fetch in one.fetch("a", Position(), limit=lambda: 10, budget=free())] == [["1"]]
     assert one.patience.repeats == 3
+
+
+def test_a_call_leaves_at_once(kinesis: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers and body are sent one after the other: by default the body waits until the headers are acknowledged."""
+    options: list[tuple[Any, ...]] = []
+
+    class Told(socket.socket):
+        def setsockopt(self, *option: Any) -> None:
+            options.append(option)
+            super().setsockopt(*option)
+
+    kinesis.script = [("GetRecords", page(1, following=None))]
+    one = connect(kinesis)
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", Told)
+        one.get_records("i", 10)
+    assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in options
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 65_536])
