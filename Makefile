@@ -74,7 +74,7 @@ setup: $(READY)
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(READY): .venv/.installed requirements/jars.lock infra/package-lock.json
+$(READY): .venv/.installed requirements/jars.lock infra/package-lock.json local_cloud/setup.py local_cloud/toolchain.py
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m local_cloud.setup
 	@touch $@
 

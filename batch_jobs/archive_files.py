@@ -10,7 +10,7 @@ from typing import Final
 import pyarrow as pa
 
 from lakehouse.delta_files import put_data_file
-from lakehouse.python_workers import forget_archives
+from lakehouse.python_workers import begin_task
 from lakehouse.tasks import in_pieces, s3_of_task
 
 ADDED: Final = pa.schema([("added", pa.string())])
@@ -39,7 +39,7 @@ class ArchiveFiles:
 
     def write_in_task(self, listens: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write listens, columns of `CURATED_LISTENS`, and yield the log's action for each file, as `ADDED`."""
-        forget_archives()
+        begin_task()
         for piece, _ in in_pieces(listens, enough=BYTES_PER_FILE, size_of=lambda batch: batch.nbytes):
             yield self._put(piece)
 

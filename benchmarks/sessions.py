@@ -45,7 +45,12 @@ def session_without_cloud(*, driver_memory: str) -> Iterator[tuple[SparkSession,
     with tempfile.TemporaryDirectory() as name:
         options = CloudOptions(driver_memory=driver_memory)
         conf = write_spark_conf(Path(name), endpoint="http://127.0.0.1:9", jars=tools.jars, options=options)
-        variables = {"SPARK_CONF_DIR": str(conf), "JAVA_HOME": str(tools.java_home), "PYSPARK_PYTHON": sys.executable}
+        variables = {
+            "JAVA_HOME": str(tools.java_home),
+            "SPARK_HOME": str(tools.spark_home),
+            "SPARK_CONF_DIR": str(conf),
+            "PYSPARK_PYTHON": sys.executable,
+        }
         with _session(variables) as spark:
             yield spark, Path(name)
 

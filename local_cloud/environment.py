@@ -70,10 +70,13 @@ def spark_environment(state: State, tools: Toolchain) -> dict[str, str]:
     """Return the variables that make any Spark session of this project the local cloud's."""
     return {
         "JAVA_HOME": str(tools.java_home),
+        "SPARK_HOME": str(tools.spark_home),
         "SPARK_CONF_DIR": str(state.spark / "conf"),
         "SPARK_LOCAL_IP": HOST,
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
+        # Arrow would give memory back to the machine after milliseconds, and ask for it again for the next batch.
+        "MIMALLOC_PURGE_DELAY": "-1",
     }
 
 

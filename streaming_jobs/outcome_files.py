@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from lakehouse import layout
 from lakehouse.batches import BatchFile, BatchId
-from lakehouse.python_workers import forget_archives
+from lakehouse.python_workers import begin_task
 from lakehouse.tables import PROCESSED_LISTENS
 from lakehouse.tasks import in_pieces, s3_of_task
 from streaming_jobs.batch_parts import Content, Part
@@ -82,7 +82,7 @@ class OutcomeFiles:
 
     def write_in_task(self, judged: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write what a task has judged and yield what the driver needs to know of it, columns of `_HANDED`."""
-        forget_archives()
+        begin_task()
         for piece, size in in_pieces(judged, enough=PAYLOAD_BYTES_PER_FILE, size_of=_payload_bytes):
             if size >= TOO_LITTLE_BYTES:
                 yield _handed(part=self.write(s3_of_task(), piece))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
 
-from lakehouse.python_workers import forget_archives
+from lakehouse.python_workers import begin_task
 from streaming_jobs.kinesis_source.client import IteratorExpiredError, StreamClient
 from streaming_jobs.kinesis_source.errors import DataLossError
 from streaming_jobs.kinesis_source.journal import Journal, open_journal, read_all
@@ -124,7 +124,7 @@ class KinesisStreamReader(DataSourceStreamReader):
             DataLossError: Records that belong to the batch are no longer in the stream.
             OvertakenError: Another attempt ended the batch elsewhere; tried again, the task ends it there too.
         """
-        forget_archives()
+        begin_task()
         reader = ShardReader(self._client(), self._options, partition.retention_seconds)
         if partition.until is not None:
             known = ends_at(partition.until)

@@ -15,6 +15,7 @@ from local_cloud.jars import describe, prepare_jars
 from local_cloud.java import WRAPPER, Java, find_java
 from local_cloud.options import CloudOptions
 from local_cloud.spark_conf import write_spark_conf
+from local_cloud.spark_home import link_spark_home
 from local_cloud.toolchain import Toolchain
 
 
@@ -94,10 +95,12 @@ def test_a_toolchain_that_was_never_set_up_or_has_gone_says_so(tmp_path: Path) -
     with pytest.raises(ToolMissingError, match="make setup"):
         Toolchain.load(tmp_path)
     home = fake_java(tmp_path / "java", "17")
-    tools = Toolchain(java_home=home, jars=tmp_path, node=home / "bin" / "java", cdk=home / "bin" / "java")
+    link_spark_home(spark := tmp_path / "spark")
+    executable = home / "bin" / "java"
+    tools = Toolchain(java_home=home, spark_home=spark, jars=tmp_path, node=executable, cdk=executable)
     tools.save(tmp_path)
     assert Toolchain.load(tmp_path) == tools
-    (home / "bin" / "java").unlink()
+    executable.unlink()
     with pytest.raises(ToolMissingError, match=r"Java at .*found nothing there"):
         Toolchain.load(tmp_path)
     (tmp_path / toolchain_module.RECORD).write_text(json.dumps({"java_home": "/x"}))
