@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from lakehouse.events import BETWEEN_EVENTS_PATTERN, FIELDS, MAX_CLOCK_SKEW, POLICY_REASONS
 from lakehouse.tables import PROCESSED_LISTENS
+from streaming_jobs.arrow_rows import together, where, whole
 from streaming_jobs.judging import PLAINLY, Reject, judge
 from streaming_jobs.mistyped_events import reject_mistyped
 from streaming_jobs.plain_events import judge_plain
@@ -82,10 +83,10 @@ def judge_events(events: pa.Table, timeliness: Timeliness = TAKE_ALL) -> pa.Tabl
     Returns:
         One row per event, columns of `PARSED`.
     """
-    plain, is_plain = judge_plain(events["data"].combine_chunks(), events["arrived_at"].combine_chunks())
-    others = events.filter(pc.invert(is_plain))
+    plain, is_plain = judge_plain(whole(events["data"]), whole(events["arrived_at"]))
+    others = where(events, pc.invert(is_plain))
     judged_otherwise = _judged_otherwise(others, timeliness) if len(others) else ()
-    return pa.concat_tables([*_judged_at_once(events, is_plain, plain, timeliness), *judged_otherwise])
+    return together([*_judged_at_once(events, is_plain, plain, timeliness), *judged_otherwise])
 
 
 def reject_events(events: pa.Table, *, reasons: list[str], messages: list[str]) -> pa.Table:
@@ -120,11 +121,11 @@ def _split(records: pa.RecordBatch) -> pa.Table:
     """One row per event: its `data`, its `line` and `payload_bytes`, and where and when its record arrived."""
     data = records["data"]
     is_lines = pc.match_substring_regex(data, BETWEEN_EVENTS_PATTERN)
-    singles = pa.Table.from_batches([records.filter(pc.invert(is_lines))])
+    singles = pa.Table.from_batches([where(records, pc.invert(is_lines))])
     events = singles.append_column("line", pa.repeat(pa.scalar(1, pa.int32()), singles.num_rows))
-    many = records.filter(is_lines)
+    many = where(records, is_lines)
     if many.num_rows:
-        events = pa.concat_tables([events, _of_lines(many).select(events.column_names)])
+        events = together([events, _of_lines(many).select(events.column_names)])
     return events.append_column("payload_bytes", pc.binary_length(events["data"]).cast(pa.int64()))
 
 
@@ -132,40 +133,41 @@ def _of_lines(records: pa.RecordBatch) -> pa.Table:
     """The events of records that are JSON lines, with the line of each; as `lakehouse.events.split_events`."""
     lines = pc.split_pattern(records["data"], b"\n")
     data, whence = lines.flatten(), pc.list_parent_indices(lines)
-    number = pc.subtract(pa.array(range(1, len(data) + 1), pa.int32()), lines.offsets.take(whence))
+    count = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int32()), len(data)))
+    number = pc.subtract(count, lines.offsets.take(whence))
     if pc.any(ends := pc.ends_with(data, b"\r")).as_py():
         data = pc.if_else(ends, pc.binary_slice(data, 0, -1), data)
     events = pa.Table.from_batches([records.drop_columns("data")]).take(whence)
-    return events.append_column("data", data).append_column("line", number).filter(pc.not_equal(data, b""))
+    return where(events.append_column("data", data).append_column("line", number), pc.not_equal(data, b""))
 
 
 def _judged_at_once(
     events: pa.Table, is_plain: pa.BooleanArray, plain: pa.Table, timeliness: Timeliness
 ) -> Iterator[pa.Table]:
-    is_listen = pc.is_null(plain["reject_reason"]).combine_chunks()
+    is_listen = whole(pc.is_null(plain["reject_reason"]))
     becomes_listen = pc.replace_with_mask(is_plain, is_plain, is_listen)
-    found = _named(plain.select(FIELDS).filter(is_listen))
+    found = _named(where(plain.select(FIELDS), is_listen))
     yield _listens(events, becomes_listen, found, timeliness)
     told = _named(plain.select(_TOLD).filter(pc.invert(is_listen)))
     yield _rejects(events.filter(pc.and_not(is_plain, becomes_listen)), told)
 
 
 def _judged_otherwise(events: pa.Table, timeliness: Timeliness) -> Iterator[pa.Table]:
-    mistyped, is_mistyped = reject_mistyped(events["data"].combine_chunks())
+    mistyped, is_mistyped = reject_mistyped(whole(events["data"]))
     yield _rejects(events.filter(is_mistyped), mistyped)
-    events = events.filter(pc.invert(is_mistyped))
-    reasons = reasons_of_unreadable(events["data"].combine_chunks())
+    events = where(events, pc.invert(is_mistyped))
+    reasons = reasons_of_unreadable(whole(events["data"]))
     is_unreadable = pc.is_valid(reasons)
     reasons = reasons.drop_null().dictionary_encode()
     messages = pa.array([PLAINLY[reason].message for reason in reasons.dictionary.to_pylist()], pa.string())
     told = {"reject_reason": reasons.dictionary_decode(), "reject_message": messages.take(reasons.indices)}
     yield _rejects(events.filter(is_unreadable), told)
-    yield from _judged_one_by_one(events.filter(pc.invert(is_unreadable)), timeliness)
+    yield from _judged_one_by_one(where(events, pc.invert(is_unreadable)), timeliness)
 
 
 def _judged_one_by_one(events: pa.Table, timeliness: Timeliness) -> Iterator[pa.Table]:
     # Records arrive by the millisecond, many in one: each moment is made once.
-    arrivals = events["arrived_at"].combine_chunks().dictionary_encode()
+    arrivals = whole(events["arrived_at"]).dictionary_encode()
     latest = [moment + MAX_CLOCK_SKEW for moment in arrivals.dictionary.to_pylist()]
     told = zip(events["data"].to_pylist(), arrivals.indices.to_pylist(), strict=True)
     verdicts = [judge(data, latest[place]) for data, place in told]
@@ -194,7 +196,7 @@ def _listens(
 ) -> pa.Table:
     """Rows of the events that are listens by the contract; some of them are rejected by the policy."""
     # Few events need their bytes from here on.
-    listens = _rows(events.drop_columns("data").filter(is_listen), found)
+    listens = _rows(where(events.drop_columns("data"), is_listen), found)
     code = timeliness.judge(listens["listen_time"], listens["arrived_at"])
     told: dict[str, Any] = {"timeliness": code}
     is_rejected = pc.is_in(code, pa.array(timeliness.rejected, pa.string()))

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from lakehouse import events
+from streaming_jobs.arrow_rows import where, whole
 from streaming_jobs.judging import PLAINLY, fault_of, parse_time
 
 # Bytes, not characters: what UTF-8 allows (RFC 3629 §4).
@@ -81,13 +82,13 @@ def judge_plain(data: pa.BinaryArray, arrived_at: pa.TimestampArray) -> tuple[pa
         pc.match_substring_regex(data, PLAIN_PATTERN), pc.less_equal(pc.binary_length(data), events.MAX_EVENT_BYTES)
     )
     try:
-        fields = _read(data.filter(is_plain))
+        fields = _read(where(data, is_plain))
     except pa.ArrowInvalid:
         # Arrow refuses them all where one names a field twice.
         is_plain = pc.and_not(is_plain, pc.match_substring_regex(data, TWICE_PATTERN))
-        fields = _read(data.filter(is_plain))
-    times = _times(fields["listen_time"].combine_chunks())
-    number = _number_outcomes(fields, times, arrived_at.filter(is_plain))
+        fields = _read(where(data, is_plain))
+    times = _times(whole(fields["listen_time"]))
+    number = _number_outcomes(fields, times, where(arrived_at, is_plain))
     for name, column in (("listen_time", times), ("event_id", _ids(fields, times, pc.equal(number, _LISTEN)))):
         fields = fields.set_column(fields.schema.get_field_index(name), name, column)
     for name in ("reason", "message"):
@@ -108,17 +109,19 @@ def _read(plain: pa.BinaryArray) -> pa.Table:
     )
     if fields.num_rows != len(plain):
         raise AssertionError("expected a row from each plain event")
-    return fields.combine_chunks()
+    return fields
 
 
 def _times(texts: pa.StringArray) -> pa.TimestampArray:
     """The times that texts stand for, null where a text is no time."""
     is_utc = pc.fill_null(pc.match_substring_regex(texts, _UTC_PATTERN), False)
     # Without a zone a time is UTC, so it is read without one.
-    local = pc.utf8_rtrim(pc.if_else(is_utc, texts, None), "Z").cast(pa.timestamp("us"))
+    times = pc.utf8_rtrim(pc.if_else(is_utc, texts, None), "Z").cast(pa.timestamp("us")).cast(_TIMESTAMP)
+    if pc.all(is_utc).as_py():
+        return times
     may_be = pc.and_not(pc.fill_null(pc.match_substring_regex(texts, _ON_A_DAY_PATTERN), False), is_utc)
     others = list(map(parse_time, texts.filter(may_be).to_pylist()))
-    return pc.replace_with_mask(local.cast(_TIMESTAMP), may_be, pa.array(others, _TIMESTAMP))
+    return pc.replace_with_mask(times, may_be, pa.array(others, _TIMESTAMP))
 
 
 def _number_outcomes(fields: pa.Table, times: pa.TimestampArray, arrived_at: pa.TimestampArray) -> pa.Int8Array:
@@ -130,7 +133,7 @@ def _number_outcomes(fields: pa.Table, times: pa.TimestampArray, arrived_at: pa.
     invalid = pc.invert(pc.and_(*(_fits(fields[name], most) for name, most in _LIMITS.items())))
     impossible = pc.or_(pc.less(times, _EARLIEST), pc.greater(times, pc.add(arrived_at, _MAX_SKEW)))
     found = pc.make_struct(pc.not_equal(missing, _LISTEN), invalid, pc.is_null(times), impossible)
-    return pc.case_when(found, missing, _INVALID, _NO_TIME, _IMPOSSIBLE, missing).combine_chunks()
+    return whole(pc.case_when(found, missing, _INVALID, _NO_TIME, _IMPOSSIBLE, missing))
 
 
 def _fits(texts: pa.ChunkedArray, most: int) -> pa.ChunkedArray:
@@ -140,7 +143,7 @@ def _fits(texts: pa.ChunkedArray, most: int) -> pa.ChunkedArray:
 
 def _ids(fields: pa.Table, times: pa.TimestampArray, is_listen: pa.BooleanArray) -> pa.StringArray:
     """The events' ids, and the derived ones of listens that carry none."""
-    ids = fields["event_id"].combine_chunks()
+    ids = whole(fields["event_id"])
     if not ids.null_count:
         return ids
     without = pc.and_(pc.is_null(ids), is_listen)

@@ -1,0 +1,29 @@
+"""Rows and columns of Arrow data, without a copy where none is needed: most batches are all of one kind, in one piece.
+
+Arrow's own `filter` and `combine_chunks` copy always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch, pa.Array)
+
+
+def where(rows: Rows, mask: pa.Array | pa.ChunkedArray) -> Rows:
+    """Return the rows for which the mask is true, in order."""
+    return rows if pc.all(mask, skip_nulls=False).as_py() else rows.filter(mask)
+
+
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def together(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return the rows of all tables, of which there is one at least, one after the other."""
+    return pa.concat_tables([table for table in tables if table.num_rows] or tables[:1])
