@@ -3,9 +3,9 @@
 It refuses PutEvents with a source of AWS's own, as AWS does; here the Glue endpoint is AWS, so the end of a job run
 is let through. It looks through every record of a stream for expired ones at each call; here it does so when the oldest
 one has expired, or a stream would take the less the more it holds. It decodes each record's base64 whenever one puts or
-gets it, with Python's own; here with one many times faster, as it shares its cores with the job. Its CloudFormation
-does not know Glue's security configurations, which its Glue does: here it does. Docker, persistence and the listeners
-of services that nobody uses stay off.
+gets it, and writes JSON, with Python's own libraries; here Kinesis has faster ones, as it shares its cores with the job
+and would be the slowest part of it. Its CloudFormation does not know Glue's security configurations, which its Glue
+does: here it does. Docker, persistence and the listeners of services that nobody uses stay off.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 import pybase64
 
 from local_cloud.environment import aws_environment, base_environment
@@ -81,6 +82,16 @@ def expire_when_due(expire_records: Callable[..., Any]) -> Callable[..., Any]:
     return expire
 
 
+def answer_fast(json_response: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap the emulator's answer in JSON so that the same is written faster."""
+
+    def answer(data: dict[str, Any], *others: Any, **options: Any) -> Any:
+        status, headers, _ = json_response({}, *others, **options)
+        return status, headers, orjson.dumps(data)
+
+    return answer
+
+
 def security_configuration_type(glue: Any) -> dict[str, Callable[..., Any]]:
     """Return how CloudFormation makes and removes `AWS::Glue::SecurityConfiguration`, by the emulator's own Glue.
 
@@ -117,6 +128,7 @@ def main() -> None:
 
     eventbridge._put_events = admit_glue_events(eventbridge._put_events)
     kinesis.base64 = pybase64
+    kinesis.json_response = answer_fast(kinesis.json_response)
     kinesis._expire_records = expire_when_due(kinesis._expire_records)
     provisioners._RESOURCE_HANDLERS["AWS::Glue::SecurityConfiguration"] = security_configuration_type(glue)
     app.main()

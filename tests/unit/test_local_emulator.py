@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 import pytest
 
-from local_cloud.emulator import admit_glue_events, expire_when_due, security_configuration_type
+from local_cloud.emulator import admit_glue_events, answer_fast, expire_when_due, security_configuration_type
 
 
 def test_records_are_looked_through_only_when_the_oldest_has_expired() -> None:
@@ -21,6 +22,19 @@ def test_records_are_looked_through_only_when_the_oldest_has_expired() -> None:
     records.insert(0, {"ApproximateArrivalTimestamp": now - 3_601})
     expire(stream)
     assert calls == [stream]
+
+
+def test_an_answer_in_json_is_the_emulators_own() -> None:
+    def json_response(data: Any, status: int = 200, *, content_type: str = "json") -> Any:
+        return status, {"Content-Type": content_type}, json.dumps(data, ensure_ascii=False).encode()
+
+    data = {"Records": [{"Data": "YQ==", "ApproximateArrivalTimestamp": 1.25, "PartitionKey": 'é "'}], "Next": None}
+    answer = answer_fast(json_response)
+    for (status, headers, body), expected in (
+        (answer(data), json_response(data)),
+        (answer(data, 400, content_type="x"), json_response(data, 400, content_type="x")),
+    ):
+        assert (status, headers, json.loads(body)) == (*expected[:2], json.loads(expected[2]))
 
 
 def test_only_glue_may_send_events_of_aws() -> None:
