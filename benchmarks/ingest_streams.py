@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from local_cloud.cloud import Cloud
 
 PLAIN_EVENTS: Final = 300_000
-AGGREGATED_EVENTS: Final = 1_200_000
+AGGREGATED_EVENTS: Final = 3_600_000
 EVENTS_A_RECORD: Final = 100
 SHARDS: Final = 2
 EVENT: Final = (

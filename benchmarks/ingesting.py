@@ -84,7 +84,9 @@ def measure_ingesting() -> dict[str, float]:
         bench = Bench(cloud, spark, folder)
         plain, aggregated = [filled(cloud, *what) for what in ((PLAIN_EVENTS, 1), (AGGREGATED_EVENTS, EVENTS_A_RECORD))]
         files = local_files(bench.folder)
-        _drain(bench, plain)
+        for stream in (plain, aggregated):
+            _drain(bench, stream)
+        read_files(bench.spark, files, bench.folder)
         rounds = [
             {
                 "plain": _drain(bench, plain),

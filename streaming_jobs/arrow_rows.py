@@ -5,7 +5,7 @@ Arrow's own `filter` and `combine_chunks` copy always.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import pyarrow as pa
@@ -17,6 +17,14 @@ Rows = TypeVar("Rows", pa.Table, pa.RecordBatch, pa.Array)
 def where(rows: Rows, mask: pa.Array | pa.ChunkedArray) -> Rows:
     """Return the rows for which the mask is true, in order."""
     return rows if pc.all(mask, skip_nulls=False).as_py() else rows.filter(mask)
+
+
+def split_where(table: pa.Table, test: Callable[[pa.RecordBatch], pa.Array]) -> tuple[pa.Table, pa.Table]:
+    """Return the rows for which `test` is true, and the others; pieces of which all rows are alike are not copied."""
+    batches = [(batch, test(batch)) for batch in table.to_batches()]
+    chosen = [where(batch, mask) for batch, mask in batches]
+    others = [where(batch, pc.invert(mask)) for batch, mask in batches]
+    return pa.Table.from_batches(chosen, table.schema), pa.Table.from_batches(others, table.schema)
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:

@@ -25,7 +25,7 @@ from lakehouse.batches import BatchFile, BatchId
 from lakehouse.python_workers import begin_task
 from lakehouse.tables import PROCESSED_LISTENS
 from lakehouse.tasks import in_pieces, s3_of_task
-from streaming_jobs.arrow_rows import where
+from streaming_jobs.arrow_rows import split_where
 from streaming_jobs.batch_parts import Content, Part
 from streaming_jobs.parsing import PARSED
 from streaming_jobs.reject_lines import to_json_lines
@@ -72,9 +72,8 @@ class OutcomeFiles:
             s3: Client of whoever writes.
             judged: One row per event, columns of `PARSED`.
         """
-        is_listen = pc.is_null(judged["reject_reason"])
-        listens = where(judged.select(PROCESSED_LISTENS.columns), is_listen)
-        rejects = where(judged, pc.invert(is_listen))
+        listens, rejects = split_where(judged, lambda batch: pc.is_null(batch["reject_reason"]))
+        listens = listens.select(PROCESSED_LISTENS.columns)
         return Part(
             listens=self._put(s3, f"{layout.PROCESSED}{self.batch}", "parquet", _to_parquet(listens), len(listens)),
             rejects=self._put(s3, rejects_folder(self.batch), "json", to_json_lines(rejects, self.batch), len(rejects)),

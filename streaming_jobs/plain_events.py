@@ -119,9 +119,11 @@ def _times(texts: pa.StringArray) -> pa.TimestampArray:
     times = pc.utf8_rtrim(pc.if_else(is_utc, texts, None), "Z").cast(pa.timestamp("us")).cast(_TIMESTAMP)
     if pc.all(is_utc).as_py():
         return times
-    may_be = pc.and_not(pc.fill_null(pc.match_substring_regex(texts, _ON_A_DAY_PATTERN), False), is_utc)
-    others = list(map(parse_time, texts.filter(may_be).to_pylist()))
-    return pc.replace_with_mask(times, may_be, pa.array(others, _TIMESTAMP))
+    others = texts.filter(pc.invert(is_utc))
+    may_be = pc.fill_null(pc.match_substring_regex(others, _ON_A_DAY_PATTERN), False)
+    found = pa.array(map(parse_time, others.filter(may_be).to_pylist()), _TIMESTAMP)
+    found = pc.replace_with_mask(pa.nulls(len(others), _TIMESTAMP), may_be, found)
+    return pc.replace_with_mask(times, pc.invert(is_utc), found)
 
 
 def _number_outcomes(fields: pa.Table, times: pa.TimestampArray, arrived_at: pa.TimestampArray) -> pa.Int8Array:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from streaming_jobs.arrow_rows import together, where, whole
+from streaming_jobs.arrow_rows import split_where, together, where, whole
 
 TABLE = pa.table({"data": [b"a", b"b", None], "line": [1, 2, 3]})
 
@@ -24,6 +25,19 @@ def test_nothing_is_copied_where_all_stays() -> None:
     assert whole(column).buffers()[2].address == column.chunk(0).buffers()[2].address
     beside = together([TABLE.slice(0, 0), TABLE])
     assert whole(beside["data"]).buffers()[2].address == column.chunk(0).buffers()[2].address
+
+
+def test_rows_are_split_in_order_and_pieces_of_one_kind_are_not_copied() -> None:
+    def is_odd(batch: pa.RecordBatch) -> pa.BooleanArray:
+        return pc.equal(pc.bit_wise_and(batch["line"], 1), 1)
+
+    pure = pa.concat_tables([TABLE.slice(0, 1), TABLE.slice(1, 1)])
+    odd, even = split_where(pa.concat_tables([pure, TABLE]), is_odd)
+    assert odd["line"].to_pylist() == [1, 1, 3]
+    assert even["line"].to_pylist() == [2, 2]
+    assert odd.schema == even.schema == TABLE.schema
+    assert odd["data"].chunk(0).buffers()[2].address == TABLE["data"].chunk(0).buffers()[2].address
+    assert split_where(TABLE.slice(0, 0), is_odd) == (TABLE.slice(0, 0), TABLE.slice(0, 0))
 
 
 def test_pieces_are_put_together_in_order() -> None:
