@@ -23,6 +23,7 @@ from lakehouse.settings import JobSettings
 from lakehouse.spark import build_session
 from local_cloud import lifecycle
 from local_cloud.cloud import Cloud
+from local_cloud.environment import spark_environment
 from local_cloud.options import CloudOptions
 from local_cloud.spark_conf import write_spark_conf
 from local_cloud.state import PROJECT
@@ -44,14 +45,8 @@ def session_without_cloud(*, driver_memory: str) -> Iterator[tuple[SparkSession,
     tools = Toolchain.load(PROJECT / ".tools")
     with tempfile.TemporaryDirectory() as name:
         options = CloudOptions(driver_memory=driver_memory)
-        conf = write_spark_conf(Path(name), endpoint="http://127.0.0.1:9", jars=tools.jars, options=options)
-        variables = {
-            "JAVA_HOME": str(tools.java_home),
-            "SPARK_HOME": str(tools.spark_home),
-            "SPARK_CONF_DIR": str(conf),
-            "PYSPARK_PYTHON": sys.executable,
-        }
-        with _session(variables) as spark:
+        write_spark_conf(Path(name), endpoint="http://127.0.0.1:9", jars=tools.jars, options=options)
+        with _session(spark_environment(Path(name), tools)) as spark:
             yield spark, Path(name)
 
 

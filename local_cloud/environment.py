@@ -66,12 +66,12 @@ def aws_environment(*, endpoint: str, glue_endpoint: str, configuration: Path) -
     }
 
 
-def spark_environment(state: State, tools: Toolchain) -> dict[str, str]:
-    """Return the variables that make any Spark session of this project the local cloud's."""
+def spark_environment(folder: Path, tools: Toolchain) -> dict[str, str]:
+    """Return the variables of every Spark session that `write_spark_conf` has configured in `folder`."""
     return {
         "JAVA_HOME": str(tools.java_home),
         "SPARK_HOME": str(tools.spark_home),
-        "SPARK_CONF_DIR": str(state.spark / "conf"),
+        "SPARK_CONF_DIR": str(folder / "conf"),
         "SPARK_LOCAL_IP": HOST,
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
@@ -85,7 +85,7 @@ def cloud_environment(state: State, record: CloudRecord, tools: Toolchain) -> di
     aws = aws_environment(
         endpoint=record.endpoint, glue_endpoint=record.glue_endpoint, configuration=state.aws_configuration
     )
-    return aws | spark_environment(state, tools) | places(record.options).to_environment()
+    return aws | spark_environment(state.spark, tools) | places(record.options).to_environment()
 
 
 def places(options: CloudOptions) -> Places:

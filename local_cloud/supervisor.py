@@ -115,7 +115,7 @@ class Supervisor:
                 glue_endpoint=self._options.proxy or self._glue.url,
                 configuration=self._state.aws_configuration,
             ),
-            **spark_environment(self._state, self._tools),
+            **spark_environment(self._state.spark, self._tools),
             "TMPDIR": str(self._state.spark / "scratch"),
         }
         spark_conf.write_spark_conf(self._state.spark, endpoint=reached, jars=self._tools.jars, options=self._options)
