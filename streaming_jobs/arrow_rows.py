@@ -1,6 +1,6 @@
 """Rows and columns of Arrow data, without a copy where none is needed: most batches are all of one kind, in one piece.
 
-Arrow's own `filter` and `combine_chunks` copy always.
+Arrow's own `filter`, `combine_chunks` and `concat_batches` copy always.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ Rows = TypeVar("Rows", pa.Table, pa.RecordBatch, pa.Array)
 
 def where(rows: Rows, mask: pa.Array | pa.ChunkedArray) -> Rows:
     """Return the rows for which the mask is true, in order."""
-    return rows if pc.all(mask, skip_nulls=False).as_py() else rows.filter(mask)
+    if pc.all(mask, skip_nulls=False).as_py():
+        return rows
+    return rows.filter(mask) if pc.any(mask).as_py() else rows.slice(0, 0)
 
 
 def split_where(table: pa.Table, test: Callable[[pa.RecordBatch], pa.Array]) -> tuple[pa.Table, pa.Table]:
@@ -30,6 +32,11 @@ def split_where(table: pa.Table, test: Callable[[pa.RecordBatch], pa.Array]) -> 
 def whole(column: pa.ChunkedArray) -> pa.Array:
     """Return a column as one array."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def one_batch(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """Return the rows of all batches, of which there is one at least, as one batch."""
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def together(tables: Sequence[pa.Table]) -> pa.Table:

@@ -15,12 +15,10 @@ from pyspark.sql import functions as F
 
 from lakehouse.events import BETWEEN_EVENTS_PATTERN, FIELDS, MAX_CLOCK_SKEW, POLICY_REASONS
 from lakehouse.tables import PROCESSED_LISTENS
-from streaming_jobs.arrow_rows import together, where, whole
-from streaming_jobs.judging import PLAINLY, Reject, judge
-from streaming_jobs.mistyped_events import reject_mistyped
+from streaming_jobs.arrow_rows import one_batch, together, where, whole
+from streaming_jobs.judging import Reject, judge
 from streaming_jobs.plain_events import judge_plain
 from streaming_jobs.timeliness import TAKE_ALL, Timeliness
-from streaming_jobs.unreadable_events import reasons_of_unreadable
 
 BYTES_AT_ONCE: Final = 8 * 1024 * 1024
 """About as many bytes of records are taken apart and judged at once; bounds memory, and keeps the answers small."""
@@ -83,10 +81,12 @@ def judge_events(events: pa.Table, timeliness: Timeliness = TAKE_ALL) -> pa.Tabl
     Returns:
         One row per event, columns of `PARSED`.
     """
-    plain, is_plain = judge_plain(whole(events["data"]), whole(events["arrived_at"]))
-    others = where(events, pc.invert(is_plain))
-    judged_otherwise = _judged_otherwise(others, timeliness) if len(others) else ()
-    return together([*_judged_at_once(events, is_plain, plain, timeliness), *judged_otherwise])
+    plain = judge_plain(whole(events["data"]), whole(events["arrived_at"]))
+    judged = [_listens(events, plain.is_listen, _named(where(plain.fields, plain.is_listen)), timeliness)]
+    if len(plain.rejects):
+        judged.append(_rejects(events.filter(plain.is_reject), _named(plain.rejects)))
+    others = where(events, pc.invert(pc.or_(plain.is_listen, plain.is_reject)))
+    return together([*judged, *_judged_one_by_one(others, timeliness)])
 
 
 def reject_events(events: pa.Table, *, reasons: list[str], messages: list[str]) -> pa.Table:
@@ -109,12 +109,12 @@ def _gathered(parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     size = 0
     for part in parts:
         if waiting and size + part.nbytes > BYTES_AT_ONCE:
-            yield pa.concat_batches(waiting)
+            yield one_batch(waiting)
             waiting, size = [], 0
         waiting.append(part)
         size += part.nbytes
     if waiting:
-        yield pa.concat_batches(waiting)
+        yield one_batch(waiting)
 
 
 def _split(records: pa.RecordBatch) -> pa.Table:
@@ -141,30 +141,6 @@ def _of_lines(records: pa.RecordBatch) -> pa.Table:
     return where(events.append_column("data", data).append_column("line", number), pc.not_equal(data, b""))
 
 
-def _judged_at_once(
-    events: pa.Table, is_plain: pa.BooleanArray, plain: pa.Table, timeliness: Timeliness
-) -> Iterator[pa.Table]:
-    is_listen = whole(pc.is_null(plain["reject_reason"]))
-    becomes_listen = pc.replace_with_mask(is_plain, is_plain, is_listen)
-    found = _named(where(plain.select(FIELDS), is_listen))
-    yield _listens(events, becomes_listen, found, timeliness)
-    told = _named(plain.select(_TOLD).filter(pc.invert(is_listen)))
-    yield _rejects(events.filter(pc.and_not(is_plain, becomes_listen)), told)
-
-
-def _judged_otherwise(events: pa.Table, timeliness: Timeliness) -> Iterator[pa.Table]:
-    mistyped, is_mistyped = reject_mistyped(whole(events["data"]))
-    yield _rejects(events.filter(is_mistyped), mistyped)
-    events = where(events, pc.invert(is_mistyped))
-    reasons = reasons_of_unreadable(whole(events["data"]))
-    is_unreadable = pc.is_valid(reasons)
-    reasons = reasons.drop_null().dictionary_encode()
-    messages = pa.array([PLAINLY[reason].message for reason in reasons.dictionary.to_pylist()], pa.string())
-    told = {"reject_reason": reasons.dictionary_decode(), "reject_message": messages.take(reasons.indices)}
-    yield _rejects(events.filter(is_unreadable), told)
-    yield from _judged_one_by_one(where(events, pc.invert(is_unreadable)), timeliness)
-
-
 def _judged_one_by_one(events: pa.Table, timeliness: Timeliness) -> Iterator[pa.Table]:
     # Records arrive by the millisecond, many in one: each moment is made once.
     arrivals = whole(events["arrived_at"]).dictionary_encode()
@@ -172,10 +148,10 @@ def _judged_one_by_one(events: pa.Table, timeliness: Timeliness) -> Iterator[pa.
     told = zip(events["data"].to_pylist(), arrivals.indices.to_pylist(), strict=True)
     verdicts = [judge(data, latest[place]) for data, place in told]
     is_reject = pa.array([type(verdict) is Reject for verdict in verdicts], pa.bool_())
-    listens = [verdict for verdict in verdicts if type(verdict) is not Reject]
-    yield _listens(events, pc.invert(is_reject), _columns((*FIELDS, "extra"), listens), timeliness)
-    rejects = [verdict for verdict in verdicts if type(verdict) is Reject]
-    yield _rejects(events.filter(is_reject), _columns(_TOLD, rejects))
+    if listens := [verdict for verdict in verdicts if type(verdict) is not Reject]:
+        yield _listens(events, pc.invert(is_reject), _columns((*FIELDS, "extra"), listens), timeliness)
+    if rejects := [verdict for verdict in verdicts if type(verdict) is Reject]:
+        yield _rejects(where(events, is_reject), _columns(_TOLD, rejects))
 
 
 def _named(table: pa.Table) -> dict[str, Any]:
@@ -183,8 +159,7 @@ def _named(table: pa.Table) -> dict[str, Any]:
 
 
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
-    columns = zip(*rows, strict=True) if rows else ((),) * len(names)
-    return dict(zip(names, map(list, columns), strict=True))
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def _rejects(events: pa.Table, told: Mapping[str, Any]) -> pa.Table:

@@ -60,10 +60,12 @@ def _of_distinct(column: pa.Array, told: Callable[[Any], str]) -> pa.StringArray
 def _of_each(column: pa.Array, name: str, told: Callable[[bytes], str]) -> pa.StringArray:
     """The member of each line, by `told` where the value is more than printable ASCII; null where it is null."""
     values = column.view(pa.string())
-    is_odd = pc.invert(pc.ascii_is_printable(values))
-    # JSON escapes none of the others but these two.
+    # JSON escapes none of the printable ones but these two.
     escaped = pc.replace_substring(pc.replace_substring(values, "\\", r"\\"), '"', r"\"")
     members = pc.binary_join_element_wise(f', "{name}": "', escaped, '"', "")
+    is_odd = pc.invert(pc.ascii_is_printable(values))
+    if not pc.any(is_odd).as_py():
+        return members
     odd = map(told, column.filter(is_odd).cast(pa.binary()).to_pylist())
     return pc.replace_with_mask(members, is_odd, pa.array(odd, pa.string()))
 

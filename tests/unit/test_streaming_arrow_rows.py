@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from streaming_jobs.arrow_rows import split_where, together, where, whole
+from streaming_jobs.arrow_rows import one_batch, split_where, together, where, whole
 
 TABLE = pa.table({"data": [b"a", b"b", None], "line": [1, 2, 3]})
 
@@ -23,6 +23,8 @@ def test_nothing_is_copied_where_all_stays() -> None:
     column = TABLE["data"]
     assert where(TABLE, pa.array([True] * 3)) is TABLE
     assert whole(column).buffers()[2].address == column.chunk(0).buffers()[2].address
+    [batch] = TABLE.to_batches()
+    assert one_batch([batch]) is batch
     beside = together([TABLE.slice(0, 0), TABLE])
     assert whole(beside["data"]).buffers()[2].address == column.chunk(0).buffers()[2].address
 
@@ -45,4 +47,5 @@ def test_pieces_are_put_together_in_order() -> None:
     assert together(pieces) == TABLE
     assert whole(together(pieces)["line"]) == whole(TABLE["line"])
     assert together([TABLE.slice(0, 0), TABLE.slice(1, 0)]) == TABLE.slice(0, 0)
+    assert one_batch([batch for piece in pieces for batch in piece.to_batches()]) == TABLE.to_batches()[0]
     assert whole(pa.chunked_array([], pa.binary())) == pa.array([], pa.binary())

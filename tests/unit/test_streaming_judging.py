@@ -8,17 +8,15 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.events import EVENT_ID_NAMESPACE, FIELDS, MAX_CLOCK_SKEW, derive_event_id
-from producers.malformed import MALFORMATIONS
 from streaming_jobs.judging import Reject, judge
-from streaming_jobs.mistyped_events import reject_mistyped
 from streaming_jobs.parsing import PARSED, judge_events
 from streaming_jobs.plain_events import judge_plain
-from streaming_jobs.unreadable_events import reasons_of_unreadable
 from tests import payloads
 from tests.payloads import ACCEPTED, ARRIVED, GOOD, REJECTED, TIME, Row, good
 
@@ -141,50 +139,16 @@ SHORT_WAY: Final = {
     "no time": good(listen_time="yesterday"),
     "impossible": good(listen_time="2999-01-01T00:00:00Z"),
 }
+WHY_NOT: Final = ["missing_field", "missing_field", "invalid_value", "invalid_time", "impossible_time"]
 LONG_WAY: Final = {"mistyped": good(user_id="7"), "unknown": good(x=1), "twice": good()[:-1] + b',"user_id":8}'}
 
 
 def test_what_is_common_takes_the_short_way_whatever_stands_beside_it() -> None:
     ways: dict[bytes, bool] = dict.fromkeys(SHORT_WAY.values(), True) | dict.fromkeys(LONG_WAY.values(), False)
     arrived_at = pa.array([ARRIVED] * len(ways), PARSED.field("arrived_at").type)
-    fields, is_plain = judge_plain(pa.array(list(ways), pa.binary()), arrived_at)
-    assert is_plain.to_pylist() == list(ways.values())
-    assert len(fields) == len(SHORT_WAY)
-
-
-def test_whatever_way_an_event_is_spoiled_in_it_is_not_judged_by_itself() -> None:
-    data = pa.array([way.apply(GOOD | {"event_id": "e" * 64}) for way in MALFORMATIONS], pa.binary())
-    _, is_plain = judge_plain(data, pa.array([ARRIVED] * len(data), PARSED.field("arrived_at").type))
-    _, is_mistyped = reject_mistyped(data)
-    is_told = zip(is_plain, is_mistyped, reasons_of_unreadable(data), strict=True)
-    ways = zip(MALFORMATIONS, is_told, strict=True)
-    assert [way.name for way, told in ways if not any(one.as_py() for one in told)] == []
-
-
-MISTYPED: Final = {
-    "several": good(user_id="7", track_id=1.5, played_ms=True, event_id="e"),
-    "an id of another type": good(event_id=4711),
-    "beyond ASCII": good(user_id="é夜🎧"),
-    "null": good(user_id="7", platform=None),
-}
-NOT_MISTYPED: Final = {
-    "good": good(),
-    "twice": good(user_id="7")[:-1] + b',"user_id":8}',
-    "twice, and mistyped in the end": good()[:-1] + b',"user_id":"8"}',
-    "unknown": good(user_id="7", x=1),
-    "escaped": good(user_id='"'),
-    "an object": good(user_id={}),
-    "more than 64 bits": good(user_id=2**64),
-    "oversize": good(user_id="7" * 65_536),
-}
-
-
-def test_mistyped_events_are_told_at_once_with_their_ids() -> None:
-    ways = dict.fromkeys(MISTYPED.values(), True) | dict.fromkeys(NOT_MISTYPED.values(), False)
-    rejects, is_mistyped = reject_mistyped(pa.array(list(ways), pa.binary()))
-    assert is_mistyped.to_pylist() == list(ways.values())
-    assert rejects == {name: [alone(data)[name] for data in MISTYPED.values()] for name in rejects}
-    assert rejects["event_id"][0] == "e"
+    plain = judge_plain(pa.array(list(ways), pa.binary()), arrived_at)
+    assert pc.or_(plain.is_listen, plain.is_reject).to_pylist() == list(ways.values())
+    assert plain.rejects["reject_reason"].to_pylist() == WHY_NOT
 
 
 @given(
