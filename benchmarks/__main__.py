@@ -8,6 +8,7 @@ import sys
 from functools import partial
 
 from benchmarks.bad_events import measure_bad_events
+from benchmarks.bad_streams import measure_bad_streams
 from benchmarks.batch_kpis import measure_kpis
 from benchmarks.catching_up import measure_catching_up
 from benchmarks.delivering import measure_delivering
@@ -23,11 +24,12 @@ from benchmarks.serving_items import measure_serving_items
 def benchmarks(listens: int) -> dict[str, tuple[Measure, ...]]:
     """Return the parts of each benchmark; `listens` is the size of a large day."""
     return {
+        "bad_events": (measure_bad_events, measure_bad_streams),
         "batch": (partial(measure_merging, listens // 10), partial(measure_kpis, listens), measure_serving_items),
         "catching_up": (measure_catching_up,),
         "ingest": (measure_ingesting,),
         "large_day": (partial(measure_large_day, listens),),
-        "parsing": (measure_parsing, measure_bad_events),
+        "parsing": (measure_parsing,),
         "producer": (measure_generating, measure_delivering),
     }
 

@@ -71,9 +71,11 @@ def measure_bad_events() -> dict[str, float]:
 
 def mixed(good: list[bytes], share: int) -> list[bytes]:
     """Return good events, `share` per cent of them spoiled, evenly."""
-    bad = spoiled(good, WAYS)
     # A hundred neighbours have each remainder once.
-    return [(bad if place * 37 % 100 < share else good)[place] for place in range(len(good))]
+    return [
+        WAYS[place % len(WAYS)].apply(json.loads(data)) if place * 37 % 100 < share else data
+        for place, data in enumerate(good)
+    ]
 
 
 def spoiled(good: list[bytes], ways: Sequence[Malformation]) -> list[bytes]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,15 +31,14 @@ def event(number: int) -> bytes:
     return (EVENT % (number, number % 50_000, number % 9_000)).encode()
 
 
-def filled(cloud: Cloud, events: int, per_record: int) -> str:
-    """Make a stream, put events into it, and return its name."""
+def filled(cloud: Cloud, events: Iterable[bytes], events_a_record: int) -> str:
+    """Make a stream, put events into it, in JSON lines where a record has several, and return its name."""
     stream = new_stream(cloud)
-    kinesis = cloud.client("kinesis")
-    at_once = 500 if per_record == 1 else 200
-    for first in range(0, events, at_once * per_record):
-        starts = range(first, min(first + at_once * per_record, events), per_record)
-        records = [b"\n".join(event(number) for number in range(begin, begin + per_record)) for begin in starts]
-        put(kinesis, stream, records)
+    kinesis, rest = cloud.client("kinesis"), iter(events)
+    at_once = 500 if events_a_record == 1 else 200
+    while some := list(islice(rest, at_once * events_a_record)):
+        starts = range(0, len(some), events_a_record)
+        put(kinesis, stream, [b"\n".join(some[start : start + events_a_record]) for start in starts])
     return stream
 
 

@@ -11,23 +11,18 @@ import io
 import statistics
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow.parquet as pq
-from pyspark.sql import SparkSession
 
+from benchmarks.draining import Bench, drained, ingestion
 from benchmarks.ingest_streams import (
     AGGREGATED_EVENTS,
     EVENTS_A_RECORD,
     PLAIN_EVENTS,
-    SHARDS,
     event,
     filled,
     local_files,
@@ -40,57 +35,33 @@ from benchmarks.sessions import session_on_cloud
 from benchmarks.spending import Spent, spending
 from lakehouse import layout
 from lakehouse.batches import list_pending
-from lakehouse.jobs import Run, leased_run
+from lakehouse.jobs import Run
 from lakehouse.settings import IngestSettings
 from local_cloud.cloud import Cloud
 from local_cloud.options import CloudOptions
-from streaming_jobs.kinesis_source import is_drained, pin_tip
 from streaming_jobs.micro_batches import MicroBatchSink
-from streaming_jobs.stream_sources import choose_source, read_stream
 
 ROUNDS: Final = 3
 FRESH_EVENTS_PER_SECOND: Final = 1_000
 FRESH_SECONDS: Final = 60
 
 
-@dataclass(frozen=True)
-class Bench:
-    """A cloud, a warm session and a folder of this benchmark's own."""
-
-    cloud: Cloud
-    spark: SparkSession
-    folder: Path
-
-    @contextmanager
-    def run_of(self, **settings: Any) -> Iterator[Run[IngestSettings]]:
-        """Hold a run of the streaming job with a bucket, so a checkpoint, of its own."""
-        prefix = f"b-{uuid.uuid4().hex[:8]}"
-        values = IngestSettings.with_prefix(prefix, control_table=prefix, **settings)
-        s3, dynamodb = self.cloud.client("s3"), self.cloud.client("dynamodb")
-        s3.create_bucket(Bucket=values.raw_bucket)
-        dynamodb.create_table(
-            TableName=prefix,
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        with leased_run(values, run_id=prefix, session=lambda: self.spark, s3=s3, dynamodb=dynamodb) as run:
-            yield run
-
-
 def measure_ingesting() -> dict[str, float]:
     """Return rows a second of both kinds of records, their ratios, the cost of small batches, and freshness."""
     with session_on_cloud(CloudOptions()) as (cloud, spark, folder):
         bench = Bench(cloud, spark, folder)
-        plain, aggregated = [filled(cloud, *what) for what in ((PLAIN_EVENTS, 1), (AGGREGATED_EVENTS, EVENTS_A_RECORD))]
+        plain, aggregated = (
+            filled(cloud, map(event, range(events)), events_a_record)
+            for events, events_a_record in ((PLAIN_EVENTS, 1), (AGGREGATED_EVENTS, EVENTS_A_RECORD))
+        )
         files = local_files(bench.folder)
         for stream in (plain, aggregated):
-            _drain(bench, stream)
+            drained(bench, stream)
         read_files(bench.spark, files, bench.folder)
         rounds = [
             {
-                "plain": _drain(bench, plain),
-                "aggregated": _drain(bench, aggregated),
+                "plain": drained(bench, plain),
+                "aggregated": drained(bench, aggregated),
                 "files": _spent(cloud, lambda: read_files(bench.spark, files, bench.folder)),
                 "loop": _spent(cloud, lambda: loop(cloud, plain)),
             }
@@ -138,41 +109,6 @@ def _spent(cloud: Cloud, work: Callable[[], object]) -> Spent:
     return spent
 
 
-def _drain(bench: Bench, stream: str) -> Spent:
-    """Ingest all of a stream with a new checkpoint and return what it takes from start to drained."""
-    settings = {"stream": stream, "drain": "true", "shard_reads_per_second": 0.0, "shard_bytes_per_second": 0.0}
-    with (
-        bench.run_of(**settings) as run,
-        _ingestion(run, trigger_seconds=0) as (query, ending),
-        spending(bench.cloud) as spent,
-    ):
-        while query.isActive and not is_drained(query, ending):
-            time.sleep(0.1)
-    return spent
-
-
-@contextmanager
-def _ingestion(run: Run[IngestSettings], *, trigger_seconds: float) -> Iterator[tuple[Any, str]]:
-    source = choose_source(run.settings, tasks=SHARDS)
-    ending = pin_tip(source.options) if run.settings.drain == "true" else ""
-    if ending:
-        source.options["endingTimestamp"] = ending
-    query = (
-        read_stream(run.spark, source)
-        .writeStream.foreachBatch(MicroBatchSink(run).write)
-        .option("checkpointLocation", layout.uri(run.settings.raw_bucket, layout.INGEST_CHECKPOINT))
-        .trigger(processingTime=f"{trigger_seconds} seconds")
-        .start()
-    )
-    try:
-        yield query, ending
-    finally:
-        query.stop()
-    failure = query.exception()
-    if failure is not None:
-        raise failure
-
-
 def _small_batches(bench: Bench) -> dict[str, float]:
     """Seconds that the sink takes for no record at all, and for a hundred."""
     rows = [(event(number), "s", "shard", "k", str(number)) for number in range(100)]
@@ -195,7 +131,7 @@ def _freshness(bench: Bench) -> dict[str, float]:
     stream = new_stream(bench.cloud)
     sender = threading.Thread(target=_send_steadily, args=(bench.cloud, stream))
     with bench.run_of(stream=stream) as run:
-        with _ingestion(run, trigger_seconds=run.settings.trigger_seconds) as (query, _):
+        with ingestion(run, trigger_seconds=run.settings.trigger_seconds) as (query, _):
             sender.start()
             sender.join()
             wanted = FRESH_EVENTS_PER_SECOND * FRESH_SECONDS
