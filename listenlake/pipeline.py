@@ -67,12 +67,13 @@ class Pipeline:
 
     def outstanding(self) -> Outstanding:
         """Return what is still to be done."""
-        running = tuple(job for job in BATCH_JOBS if any(run["JobRunState"] in ACTIVE for run in self.runs(job)))
-        # In this order: a run that ends between the looks leaves its request answered, not unseen.
-        requests = tuple(self._unanswered())
-        pending = has_pending(self._s3, self.places.raw_bucket)
+        # In the order of the flow: what moves on between the looks is seen further down, never missed.
         of_stream = [batch for batch in self.batches() if batch.id.generation != drops.GENERATION]
         ingested = sum((batch.rows or 0) + sum(batch.rejected.values()) for batch in of_stream)
+        pending = has_pending(self._s3, self.places.raw_bucket)
+        # A request is answered when its run has succeeded, so that it covers the run.
+        requests = tuple(self._unanswered())
+        running = tuple(job for job in BATCH_JOBS if any(run["JobRunState"] in ACTIVE for run in self.runs(job)))
         return Outstanding(ingested, pending, requests, running, self._is_unserved())
 
     def batches(self) -> list[Manifest]:
