@@ -72,15 +72,16 @@ def measure_bad_events() -> dict[str, float]:
 def mixed(good: list[bytes], share: int) -> list[bytes]:
     """Return good events, `share` per cent of them spoiled, evenly."""
     # A hundred neighbours have each remainder once.
-    return [
-        WAYS[place % len(WAYS)].apply(json.loads(data)) if place * 37 % 100 < share else data
-        for place, data in enumerate(good)
-    ]
+    return [_spoil(data, place, WAYS) if place * 37 % 100 < share else data for place, data in enumerate(good)]
 
 
 def spoiled(good: list[bytes], ways: Sequence[Malformation]) -> list[bytes]:
     """Return good events, each spoiled in one of the ways in turn; none where there is no way."""
-    return [ways[number % len(ways)].apply(json.loads(data)) for number, data in enumerate(good)] if ways else []
+    return [_spoil(data, place, ways) for place, data in enumerate(good)] if ways else []
+
+
+def _spoil(data: bytes, place: int, ways: Sequence[Malformation]) -> bytes:
+    return ways[place % len(ways)].apply(json.loads(data))
 
 
 def _ratio(events: list[bytes], good: list[bytes]) -> float:
