@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import moto
 import pytest
 
+from lakehouse import layout
+from lakehouse.settings import Places
 from lambdas.start_jobs import handler
+from listenlake.connection import Connection
 from tests.unit.start_jobs_pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -69,6 +73,31 @@ def raw_bucket() -> str:
 def control_table() -> str:
     """Name of the control table."""
     return CONTROL_TABLE
+
+
+class GlueRuns:
+    """Glue with two runs of `ingest_listens` and none of another job."""
+
+    def get_paginator(self, _operation: str) -> GlueRuns:
+        """Return what pages."""
+        return self
+
+    def paginate(self, *, JobName: str) -> list[dict[str, Any]]:  # noqa: N803
+        """Return the one page of a job's runs."""
+        noon = datetime(2024, 6, 26, 12, tzinfo=UTC)
+        runs = [
+            {"Id": f"jr_{number}", "JobRunState": state, "StartedOn": noon + timedelta(hours=number)}
+            for number, state in ((1, "FAILED"), (2, "RUNNING"))
+        ]
+        return [{"JobRuns": runs if JobName == layout.INGEST_JOB else []}]
+
+
+@pytest.fixture
+def connection(s3: S3Client, dynamodb: DynamoDBClient, raw_bucket: str, control_table: str) -> Connection:
+    """A deployed pipeline as the command line sees it, whose ingestion runs and whose Lambda cannot be called."""
+    clients: dict[str, Any] = {"s3": s3, "dynamodb": dynamodb, "glue": GlueRuns(), "lambda": None}
+    places = Places(raw_bucket=raw_bucket, curated_bucket="c", presentation_bucket="p", control_table=control_table)
+    return Connection(clients.__getitem__, places, is_local=False)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from lakehouse import layout
 from lakehouse.batch_reports import BatchReport, BatchReports
 from lakehouse.batches import BatchId, Manifest
-from lakehouse.settings import Places
 from listenlake import status_commands
 from listenlake.cli import app
 from listenlake.connection import Connection
@@ -24,31 +23,8 @@ from streaming_jobs.kinesis_source.reading import ShardEnd, encode_ends
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_s3 import S3Client
 
 NOW = datetime(2024, 6, 26, 12, 0, 0, tzinfo=UTC)
-
-
-class FakeGlue:
-    """Glue with two runs of one job."""
-
-    def get_paginator(self, _operation: str) -> FakeGlue:
-        return self
-
-    def paginate(self, *, JobName: str) -> list[dict[str, Any]]:  # noqa: N803
-        runs = [
-            {"Id": f"jr_{number}", "JobRunState": state, "StartedOn": NOW + timedelta(hours=number)}
-            for number, state in ((1, "FAILED"), (2, "RUNNING"))
-        ]
-        return [{"JobRuns": runs if JobName == layout.INGEST_JOB else []}]
-
-
-@pytest.fixture
-def connection(s3: S3Client, dynamodb: DynamoDBClient, raw_bucket: str, control_table: str) -> Connection:
-    clients: dict[str, Any] = {"s3": s3, "dynamodb": dynamodb, "glue": FakeGlue(), "lambda": None}
-    places = Places(raw_bucket=raw_bucket, curated_bucket="c", presentation_bucket="p", control_table=control_table)
-    return Connection(clients.__getitem__, places, is_local=False)
 
 
 def batch(number: int, committed_at: datetime, **others: Any) -> BatchReport:
